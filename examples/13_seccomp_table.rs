@@ -3,7 +3,7 @@
 //!
 //! `cargo run --example 13_seccomp_table [CAPABILITY...]`, e.g. `cargo run --example 13_seccomp_table SYS_PTRACE`
 
-use safebox::seccomp::{Action, Mode, builtin_profile, compile};
+use safebox::seccomp::{FilterSource, SyscallAction, builtin_profile, compile};
 use safebox::tables::capabilities::{self, CapSet};
 
 fn main() -> Result<(), safebox::error::Error> {
@@ -14,8 +14,8 @@ fn main() -> Result<(), safebox::error::Error> {
         let opened = group.caps.is_some_and(|cap| caps.has(cap.bit));
         let fate = match group.action {
             _ if opened => "allowed by capability".to_string(),
-            Action::Allow => "allowed".to_string(),
-            Action::Errno(errno) => safebox::tables::errno::name(errno).to_string(),
+            SyscallAction::Allow => "allowed".to_string(),
+            SyscallAction::Errno(errno) => safebox::tables::errno::name(errno).to_string(),
         };
         println!(
             "{:14} {:3} calls, {:2} rules  {fate:22} {}",
@@ -28,8 +28,8 @@ fn main() -> Result<(), safebox::error::Error> {
 
     // A group is allowed by the capability that the kernel checks anyway: the filter would only repeat that
     // check.
-    let strict = compile(&Mode::BuiltIn { caps: CapSet::EMPTY, allow: Vec::new() })?;
-    let asked = compile(&Mode::BuiltIn { caps, allow: Vec::new() })?;
+    let strict = compile(&FilterSource::BuiltIn { caps: CapSet::EMPTY, allow: Vec::new() })?;
+    let asked = compile(&FilterSource::BuiltIn { caps, allow: Vec::new() })?;
     println!(
         "\n{} instructions without capabilities, {} with {caps}",
         strict.instructions.len(),

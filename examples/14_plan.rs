@@ -5,8 +5,8 @@
 
 use safebox::launch::prepare::prepare;
 use safebox::launch::stdio::Launcher;
-use safebox::launch::value::{Launch, Root};
-use safebox::plan::check::{self, Kind};
+use safebox::launch::value::{Launch, RootSource};
+use safebox::plan::check::{self, PlanKind};
 use safebox::plan::ops::RootOp;
 use safebox::plan::{Action, Actor, Plan};
 use safebox::policy::Policy;
@@ -14,7 +14,7 @@ use safebox::policy::Policy;
 fn main() -> Result<(), safebox::error::Error> {
     let bundle = std::env::args().nth(1).unwrap_or_else(|| ".".into());
     let prepared = prepare(&Launch {
-        root: Root::Bundle(bundle.into()),
+        root: RootSource::Bundle(bundle.into()),
         id: "lesson".into(),
         state_root: "/run/lesson".into(),
         policy: Some(Policy::Restricted),
@@ -33,7 +33,7 @@ fn main() -> Result<(), safebox::error::Error> {
     // Checks verify properties of the list: the executor accepts only a checked plan.
     let mut broken = Plan::clone(&plan);
     broken.steps.truncate(broken.exec_row());
-    if let Err(e) = check::check(broken, Kind::Container { uts: true }) {
+    if let Err(e) = check::check(broken, PlanKind::Container { uts: true }) {
         println!("without its last row: {e}\n");
     }
     let pivot = plan

@@ -55,7 +55,7 @@ impl Seat {
 
     /// Changes its size: the kernel sends SIGWINCH to its foreground process group.
     pub fn resize(&self, rows: u16, cols: u16) {
-        tty::set_size(self.slave.as_raw_fd(), tty::Size { rows, cols }).expect("resize");
+        tty::set_size(self.slave.as_raw_fd(), tty::WindowSize { rows, cols }).expect("resize");
     }
 
     /// Types these bytes.
@@ -95,7 +95,7 @@ fn size_is_passed_and_follows() {
     let run = seat.call(sb.run()).spawn();
     wait_for(&run, "33 111");
     wait_for(&run, "up");
-    tty::set_size(seat.slave.as_raw_fd(), tty::Size { rows: 44, cols: 99 }).expect("resize");
+    tty::set_size(seat.slave.as_raw_fd(), tty::WindowSize { rows: 44, cols: 99 }).expect("resize");
     run.signal(Signal::SIGWINCH);
     wait_for(&run, "44 99");
     run.wait().ok();

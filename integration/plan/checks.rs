@@ -4,7 +4,7 @@
 use serde_json::json;
 
 use safebox::launch::exec_input::exec_input;
-use safebox::plan::check::{Kind, check};
+use safebox::plan::check::{PlanKind, check};
 use safebox::plan::ops::{Action, CgroupOp, ConfineOp, CredOp, ExecOp, FdOp, NsOp, RootOp, StateOp, UserOp};
 use safebox::plan::recipe::ExecCgroups;
 use safebox::plan::recipe::{Console, Options, build_exec};
@@ -106,7 +106,7 @@ fn again(plan: &mut Plan, is: fn(&Action) -> bool) {
 }
 
 #[track_caller]
-fn refuses(plan: &Plan, kind: Kind, mutations: &[Mutation]) {
+fn refuses(plan: &Plan, kind: PlanKind, mutations: &[Mutation]) {
     check(plan.clone(), kind).unwrap_or_else(|e| panic!("the plan as it is: {e}"));
     for (name, mutate, says) in mutations {
         let mut wrong = plan.clone();
@@ -203,10 +203,10 @@ const TAIL: &[Mutation] = &[
 #[case]
 fn each_mutation_of_an_exec_plan_is_refused() {
     let plan = exec_plan(&restricted());
-    refuses(&plan, Kind::Exec, TAIL);
+    refuses(&plan, PlanKind::Exec, TAIL);
     refuses(
         &plan,
-        Kind::Exec,
+        PlanKind::Exec,
         &[
             (
                 "ptrace access while it joins",
@@ -242,7 +242,7 @@ fn each_mutation_of_an_exec_plan_is_refused() {
 fn each_mutation_of_a_container_plan_is_refused() {
     let (prepared, _bundle) = prepared(&restricted());
     let plan = Plan::clone(&prepared.plan().unwrap_or_else(|e| panic!("{e}")).0);
-    let kind = Kind::Container { uts: true };
+    let kind = PlanKind::Container { uts: true };
     refuses(&plan, kind, TAIL);
     refuses(
         &plan,
@@ -271,7 +271,7 @@ fn each_mutation_of_a_container_plan_is_refused() {
     let pivot = row(&named, "Pivot", |a| matches!(a, Action::Root(RootOp::Pivot { .. })));
     named.steps.insert(pivot, safebox::plan::Step { actor: Actor::Init, action: host, undo: None, part: "" });
     let error =
-        check(named, Kind::Container { uts: false }).map(drop).expect_err("the host's name").to_string();
+        check(named, PlanKind::Container { uts: false }).map(drop).expect_err("the host's name").to_string();
     assert!(error.contains("the UTS namespace is the host's"), "{error}");
 }
 
@@ -287,7 +287,7 @@ fn an_exec_plan_without_no_new_privs_loads_filters_first() {
     let plan = exec_plan(&case);
     refuses(
         &plan,
-        Kind::Exec,
+        PlanKind::Exec,
         &[(
             "the filter after the drop",
             |p| {

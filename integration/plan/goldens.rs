@@ -14,11 +14,11 @@ use safebox::bundle::Bundle;
 use safebox::cgroup::{Hierarchy, V1};
 use safebox::host::{Fact, Host, Rootless, Subordinate};
 use safebox::launch::prepare::{Prepared, prepare_on};
-use safebox::launch::value::{Launch, Root};
+use safebox::launch::value::{Launch, RootSource};
 use safebox::plan::recipe::Options;
 use safebox::plan::{Plan, report};
 use safebox::policy::{Overrides, Policy};
-use safebox::sys::rlimit::Limit;
+use safebox::sys::rlimit::RlimitPair;
 
 use crate::harness::bundle::{set, spec};
 use crate::harness::{Sandbox, case};
@@ -114,7 +114,7 @@ fn host(cgroups: Hierarchy) -> Host {
         most_files: Fact::new(|| 800_000),
         caps: u64::MAX,
         limits: [const { std::cell::OnceCell::new() }; 16]
-            .map(|_: std::cell::OnceCell<Limit>| Limit { soft: u64::MAX, hard: u64::MAX }.into()),
+            .map(|_: std::cell::OnceCell<RlimitPair>| RlimitPair { soft: u64::MAX, hard: u64::MAX }.into()),
         kernel_mounts: std::cell::OnceCell::from(Some(vec!["/proc".into(), "/sys".into()])),
     }
 }
@@ -291,7 +291,7 @@ fn prepared_in(dir: &Path, case: &Case, id: &str) -> Prepared {
     bundle.rootfs_magic = 0xEF53;
     bundle.rootfs_owner = (0, 0);
     let launch = Launch {
-        root: Root::Bundle(dir.into()),
+        root: RootSource::Bundle(dir.into()),
         id: id.into(),
         state_root: "/run/safebox".into(),
         policy: Some(case.policy),

@@ -15,7 +15,7 @@ use serde_json::json;
 
 use safebox::cgroup::Manager;
 use safebox::launch::prepare::prepare;
-use safebox::launch::value::{Launch, Root};
+use safebox::launch::value::{Launch, RootSource};
 use safebox::plan::Plan;
 use safebox::plan::recipe::{Options, Stdio};
 use safebox::policy::Policy;
@@ -307,7 +307,7 @@ fn plan_by(sb: &Sandbox, policy: Policy, options: Options, cgroup_manager: Optio
 fn launch_of(sb: &Sandbox, policy: Policy, options: Options) -> Launch {
     let launcher = options.die_with_runtime.then_some((0, 0));
     Launch {
-        root: Root::Bundle(sb.bundle()),
+        root: RootSource::Bundle(sb.bundle()),
         id: sb.id().into(),
         state_root: sb.root().into(),
         policy: Some(policy),

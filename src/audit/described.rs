@@ -3,11 +3,11 @@
 
 use std::path::Path;
 
-use super::{Kind, Report, manifest};
+use super::{AuditedKind, Report, manifest};
 use crate::error::{Error, Result};
 use crate::input::yaml::parse;
 use crate::input::{Description, Engine, OptionAt, Spot, compose, config, docker, interpolate, pod, read};
-use crate::policy::{Evidence, Machine, Place, PortView, Posture, Verdict};
+use crate::policy::{Evidence, MachineFacts, Place, PortView, Posture, Verdict};
 
 /// Containers that one file describes at most.
 const MOST: usize = 2000;
@@ -15,7 +15,7 @@ const MOST: usize = 2000;
 /// Judges a file, by what it holds.
 ///
 /// A container that cannot be read is an error of its own: the others of the file are judged.
-pub fn audit(path: &Path, machine: Machine) -> Result<Vec<Result<Report>>> {
+pub fn audit(path: &Path, machine: MachineFacts) -> Result<Vec<Result<Report>>> {
     let text = read(path)?;
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
     if name.starts_with("Dockerfile") || name.starts_with("Containerfile") || name.ends_with(".dockerfile") {
@@ -61,11 +61,11 @@ pub fn audit(path: &Path, machine: Machine) -> Result<Vec<Result<Report>>> {
 }
 
 /// Judges a `docker run` line.
-pub fn line(line: &str, machine: Machine) -> Result<Report> {
+pub fn line(line: &str, machine: MachineFacts) -> Result<Report> {
     judge("docker run", &docker::describe("-", line)?, machine)
 }
 
-fn judge(target: &str, d: &Description, machine: Machine) -> Result<Report> {
+fn judge(target: &str, d: &Description, machine: MachineFacts) -> Result<Report> {
     let made = config::make(d)?;
     let config = made.config().map_err(|e| match e {
         Error::Config(e) => Error::msg(format!("{}: {}", made.place(&e.pointer).unwrap_or(&d.at), e.message)),
@@ -91,7 +91,7 @@ fn judge(target: &str, d: &Description, machine: Machine) -> Result<Report> {
         posture.lsm = Ok(Some("the engine's own profile".into()));
     }
     posture.ports = Ok(ports(d));
-    let mut report = Report::of_posture(target.to_string(), Kind::Description, &posture);
+    let mut report = Report::of_posture(target.to_string(), AuditedKind::Description, &posture);
     for judgement in &mut report.judgements {
         if let Verdict::Fail(found) = &mut judgement.verdict {
             for evidence in found {
@@ -162,20 +162,23 @@ mod tests {
         report.judgements.iter().find(|j| j.rule.id == id).unwrap().verdict.clone()
     }
 
-    fn of(words: &str, machine: Machine) -> Report {
+    fn of(words: &str, machine: MachineFacts) -> Report {
         line(&format!("docker run {words} image"), machine).unwrap()
     }
 
     #[test]
     fn what_the_caller_decides_is_neither_passed_nor_lost() {
-        let report = of("-e NOT_SET_ANYWHERE_TOKEN", Machine::NONE);
+        let report = of("-e NOT_SET_ANYWHERE_TOKEN", MachineFacts::NONE);
         let Verdict::Fail(found) = verdict(&report, "environment-secrets") else { panic!("{report:?}") };
         assert_eq!(found[0].text, "NOT_SET_ANYWHERE_TOKEN holds a secret, by its name");
-        assert_eq!(verdict(&of("-e NOT_SET_ANYWHERE", Machine::NONE), "environment-secrets"), Verdict::Pass);
-        let report = of("-u $(id -u)", Machine::NONE);
+        assert_eq!(
+            verdict(&of("-e NOT_SET_ANYWHERE", MachineFacts::NONE), "environment-secrets"),
+            Verdict::Pass
+        );
+        let report = of("-u $(id -u)", MachineFacts::NONE);
         assert!(matches!(verdict(&report, "non-root"), Verdict::CannotTell(_)), "{report:?}");
-        assert_eq!(verdict(&of("-u app", Machine::NONE), "non-root"), Verdict::Pass);
-        let report = of("--name a --frob --tmpfs /t:size=1m", Machine::NONE);
+        assert_eq!(verdict(&of("-u app", MachineFacts::NONE), "non-root"), Verdict::Pass);
+        let report = of("--name a --frob --tmpfs /t:size=1m", MachineFacts::NONE);
         let texts = |all: &[(Place, String)]| all.iter().map(|(_, what)| what.clone()).collect::<Vec<_>>();
         assert_eq!(
             (texts(&report.unknown), texts(&report.beside)),
@@ -185,7 +188,7 @@ mod tests {
 
     #[test]
     fn an_engine_s_own_profile_counts() {
-        let machine = Machine { apparmor: true, ..Machine::NONE };
+        let machine = MachineFacts { apparmor: true, ..MachineFacts::NONE };
         for (words, passes) in [
             ("", true),
             ("--security-opt apparmor=mine", true),
@@ -210,15 +213,15 @@ mod tests {
             ("-p 8080:80", "host-ports"),
             ("-p 127.0.0.1:80:80", "host-ports"),
         ] {
-            assert_eq!(verdict(&of(words, Machine::NONE), rule).name(), "fail", "{words}");
+            assert_eq!(verdict(&of(words, MachineFacts::NONE), rule).name(), "fail", "{words}");
         }
-        assert_eq!(verdict(&of("-p 127.0.0.1:8080:80", Machine::NONE), "host-ports"), Verdict::Pass);
-        let host = of("--network host -p 80:80", Machine::NONE);
+        assert_eq!(verdict(&of("-p 127.0.0.1:8080:80", MachineFacts::NONE), "host-ports"), Verdict::Pass);
+        let host = of("--network host -p 80:80", MachineFacts::NONE);
         assert_eq!(verdict(&host, "host-ports").name(), "not-applicable");
-        let joined = of("--network container:x", Machine::NONE);
+        let joined = of("--network container:x", MachineFacts::NONE);
         assert_eq!(verdict(&joined, "host-namespaces").name(), "cannot-tell");
         // What is known counts beside what is not.
-        let both = of("--network container:x --pid host", Machine::NONE);
+        let both = of("--network container:x --pid host", MachineFacts::NONE);
         assert_eq!(verdict(&both, "host-namespaces").name(), "fail");
     }
 
@@ -233,7 +236,7 @@ mod tests {
         };
         let workflow = "---\napiVersion: argoproj.io/v1alpha1\nkind: Workflow\nspec:\n  templates:\n  - name: a\n    container: { image: x }\n";
         std::fs::write(&file, pod("a") + &pod("b") + workflow).unwrap();
-        let all = audit(&file, Machine::NONE).unwrap();
+        let all = audit(&file, MachineFacts::NONE).unwrap();
         let shown = file.display();
         assert_eq!(all[0].as_ref().unwrap().target, format!("{shown}: Pod/a: c"));
         assert_eq!(all[1].as_ref().unwrap().target, format!("{shown}: Pod/b: c"));
@@ -246,7 +249,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("app.env");
         std::fs::write(&file, "# settings\nLEVEL=1\nexport DB_PASSWORD=x\n").unwrap();
-        let report = of(&format!("--env-file {}", file.display()), Machine::NONE);
+        let report = of(&format!("--env-file {}", file.display()), MachineFacts::NONE);
         let Verdict::Fail(found) = verdict(&report, "environment-secrets") else { panic!("{report:?}") };
         assert_eq!(found[0].at, Place::Line(file, 3));
     }
@@ -257,7 +260,7 @@ mod tests {
         let file = dir.path().join("pod.yaml");
         let text = "apiVersion: v1\nkind: Pod\nspec:\n  containers:\n  - name: a\n    resources: { limits: { cpu: 100u } }\n  - name: b\n    securityContext: { capabilities: { add: [FROB] } }\n  - name: c\n    env: [{ name: DB_PASSWORD, valueFrom: { secretKeyRef: { name: s, key: k } } }]\n";
         std::fs::write(&file, text).unwrap();
-        let all = audit(&file, Machine::NONE).unwrap();
+        let all = audit(&file, MachineFacts::NONE).unwrap();
         let errors: Vec<String> =
             all.iter().filter_map(|r| r.as_ref().err().map(ToString::to_string)).collect();
         let shown = file.display();

@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use super::host_docker;
-use super::machine::{Check, Machine, check, fail};
-use super::{Judgement, Kind, Report};
+use super::machine::{MachineCheck, MachineRoot, check, fail};
+use super::{AuditedKind, Judgement, Report};
 use crate::policy::{Evidence, Judged, Place, Severity, Verdict};
 
 /// A kernel parameter that must be at least `least`.
-fn at_least(m: &Machine, name: &str, least: i64) -> Judged {
+fn at_least(m: &MachineRoot, name: &str, least: i64) -> Judged {
     let path = format!("/proc/sys/{}", name.replace('.', "/"));
     match m.read(&path)?.map(|text| text.parse::<i64>()) {
         None => Ok(Verdict::NotApplicable(format!("this kernel has no {name}"))),
@@ -18,7 +18,7 @@ fn at_least(m: &Machine, name: &str, least: i64) -> Judged {
     }
 }
 
-fn lsm(m: &Machine) -> Judged {
+fn lsm(m: &MachineRoot) -> Judged {
     match m.read("/sys/kernel/security/lsm")? {
         None => Err("/sys/kernel/security/lsm is not there: is securityfs mounted?".into()),
         Some(list) if list.split(',').any(|l| l == "apparmor" || l == "selinux") => Ok(Verdict::Pass),
@@ -28,14 +28,14 @@ fn lsm(m: &Machine) -> Judged {
     }
 }
 
-fn seccomp(m: &Machine) -> Judged {
+fn seccomp(m: &MachineRoot) -> Judged {
     match m.read("/proc/sys/kernel/seccomp/actions_avail")? {
         Some(actions) if actions.contains("errno") => Ok(Verdict::Pass),
         _ => fail("/proc/sys/kernel/seccomp", "the kernel has no seccomp filters (CONFIG_SECCOMP_FILTER)"),
     }
 }
 
-fn cgroups(m: &Machine) -> Judged {
+fn cgroups(m: &MachineRoot) -> Judged {
     match m.path("/sys/fs/cgroup/cgroup.controllers").exists() {
         true => Ok(Verdict::Pass),
         false => fail(
@@ -45,7 +45,7 @@ fn cgroups(m: &Machine) -> Judged {
     }
 }
 
-fn landlock(m: &Machine) -> Judged {
+fn landlock(m: &MachineRoot) -> Judged {
     match m.read("/sys/kernel/security/lsm")? {
         Some(list) if list.split(',').any(|l| l == "landlock") => Ok(Verdict::Pass),
         Some(_) => fail("/sys/kernel/security/lsm", "Landlock is not active"),
@@ -54,7 +54,7 @@ fn landlock(m: &Machine) -> Judged {
     }
 }
 
-fn core_pattern(m: &Machine) -> Judged {
+fn core_pattern(m: &MachineRoot) -> Judged {
     match m.read("/proc/sys/kernel/core_pattern")? {
         None => Err("/proc/sys/kernel/core_pattern is not there".into()),
         Some(pattern) if pattern.starts_with('|') => fail(
@@ -66,7 +66,7 @@ fn core_pattern(m: &Machine) -> Judged {
 }
 
 /// Without a limit an unprivileged user namespace opens much of the kernel to every user.
-fn user_namespaces(m: &Machine) -> Judged {
+fn user_namespaces(m: &MachineRoot) -> Judged {
     let read = |name: &str| m.read(&format!("/proc/sys/{name}"));
     let closed = read("kernel/unprivileged_userns_clone")?.as_deref() == Some("0")
         || read("kernel/apparmor_restrict_unprivileged_userns")?.as_deref() == Some("1")
@@ -80,7 +80,7 @@ fn user_namespaces(m: &Machine) -> Judged {
     )
 }
 
-fn cpu_bugs(m: &Machine) -> Judged {
+fn cpu_bugs(m: &MachineRoot) -> Judged {
     let dir = m.path("/sys/devices/system/cpu/vulnerabilities");
     let Ok(entries) = std::fs::read_dir(&dir) else {
         return Err(format!("{} cannot be read", dir.display()));
@@ -101,7 +101,7 @@ fn cpu_bugs(m: &Machine) -> Judged {
 const KSPP: &[&str] = &["KSPP Recommended Settings", "NIST SP 800-190 4.5"];
 
 /// The kernel.
-const KERNEL: &[Check] = &[
+const KERNEL: &[MachineCheck] = &[
     check(
         ("host-lsm", "AppArmor or SELinux is active"),
         Severity::Medium,
@@ -224,8 +224,8 @@ const KERNEL: &[Check] = &[
 ];
 
 /// Judges the machine.
-pub fn audit(machine: &Machine) -> Report {
-    let judge = |check: &Check| Judgement {
+pub fn audit(machine: &MachineRoot) -> Report {
+    let judge = |check: &MachineCheck| Judgement {
         rule: check.about,
         verdict: (check.judge)(machine).unwrap_or_else(Verdict::CannotTell),
     };
@@ -233,7 +233,7 @@ pub fn audit(machine: &Machine) -> Report {
     judgements.extend(host_docker::checks(machine).iter().map(judge));
     Report {
         target: "host".into(),
-        kind: Kind::Host,
+        kind: AuditedKind::Host,
         judgements,
         document: None,
         unknown: Vec::new(),
@@ -245,9 +245,9 @@ pub fn audit(machine: &Machine) -> Report {
 mod tests {
     use super::*;
 
-    fn machine(files: &[(&str, &str)]) -> (tempfile::TempDir, Machine) {
+    fn machine(files: &[(&str, &str)]) -> (tempfile::TempDir, MachineRoot) {
         let dir = tempfile::tempdir().unwrap();
-        let machine = Machine { top: dir.path().to_path_buf() };
+        let machine = MachineRoot { top: dir.path().to_path_buf() };
         for (path, text) in files {
             let path = machine.path(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 
 use serde_json::Value;
 
-use super::machine::{Check, Machine, check, fail};
+use super::machine::{MachineCheck, MachineRoot, check, fail};
 use crate::policy::{Evidence, Judged, Place, Severity, Verdict};
 
 const DAEMON: &str = "/etc/docker/daemon.json";
@@ -42,7 +42,7 @@ const OWNED: [(&str, u32); 12] = [
 ];
 
 /// The checks; none where no engine is installed.
-pub(super) fn checks(m: &Machine) -> &'static [Check] {
+pub(super) fn checks(m: &MachineRoot) -> &'static [MachineCheck] {
     let installed = [
         "/usr/bin/dockerd",
         "/usr/local/bin/dockerd",
@@ -54,19 +54,19 @@ pub(super) fn checks(m: &Machine) -> &'static [Check] {
 }
 
 /// daemon.json; an empty object where there is none.
-fn daemon(m: &Machine) -> Result<Value, String> {
+fn daemon(m: &MachineRoot) -> Result<Value, String> {
     let text = m.read(DAEMON)?.filter(|text| !text.is_empty()).unwrap_or_else(|| "{}".into());
     serde_json::from_str(&text).map_err(|e| format!("{DAEMON}: {e}"))
 }
 
-fn no_docker(m: &Machine) -> Option<Verdict> {
+fn no_docker(m: &MachineRoot) -> Option<Verdict> {
     let docker = ["/usr/bin/dockerd", "/usr/local/bin/dockerd", "/usr/sbin/dockerd", "/etc/docker"];
     let none = !docker.iter().any(|path| m.path(path).exists());
     none.then(|| Verdict::NotApplicable("Docker is not installed".into()))
 }
 
 /// A key of daemon.json that must have this value; `usual` is what it is without it.
-fn key(m: &Machine, name: &str, want: &Value, usual: &Value) -> Judged {
+fn key(m: &MachineRoot, name: &str, want: &Value, usual: &Value) -> Judged {
     if let Some(verdict) = no_docker(m) {
         return Ok(verdict);
     }
@@ -76,7 +76,7 @@ fn key(m: &Machine, name: &str, want: &Value, usual: &Value) -> Judged {
 }
 
 /// A key of daemon.json that must be there.
-fn present(m: &Machine, name: &str) -> Judged {
+fn present(m: &MachineRoot, name: &str) -> Judged {
     if let Some(verdict) = no_docker(m) {
         return Ok(verdict);
     }
@@ -87,7 +87,7 @@ fn present(m: &Machine, name: &str) -> Judged {
 }
 
 /// A key of daemon.json that must not be there.
-fn absent(m: &Machine, name: &str) -> Judged {
+fn absent(m: &MachineRoot, name: &str) -> Judged {
     if let Some(verdict) = no_docker(m) {
         return Ok(verdict);
     }
@@ -98,7 +98,7 @@ fn absent(m: &Machine, name: &str) -> Judged {
     }
 }
 
-fn tls(m: &Machine) -> Judged {
+fn tls(m: &MachineRoot) -> Judged {
     if let Some(verdict) = no_docker(m) {
         return Ok(verdict);
     }
@@ -116,7 +116,7 @@ fn tls(m: &Machine) -> Judged {
     }
 }
 
-fn base_size(m: &Machine) -> Judged {
+fn base_size(m: &MachineRoot) -> Judged {
     if let Some(verdict) = no_docker(m) {
         return Ok(verdict);
     }
@@ -129,7 +129,7 @@ fn base_size(m: &Machine) -> Judged {
 }
 
 /// Words of the unit's command: options of dockerd that are not in daemon.json.
-fn unit_words(m: &Machine) -> Vec<String> {
+fn unit_words(m: &MachineRoot) -> Vec<String> {
     let mut files =
         vec![m.path("/usr/lib/systemd/system/docker.service"), m.path("/etc/systemd/system/docker.service")];
     let parts =
@@ -149,7 +149,7 @@ fn unit_words(m: &Machine) -> Vec<String> {
     words
 }
 
-fn log_level(m: &Machine) -> Judged {
+fn log_level(m: &MachineRoot) -> Judged {
     if let Some(verdict) = no_docker(m) {
         return Ok(verdict);
     }
@@ -159,7 +159,7 @@ fn log_level(m: &Machine) -> Judged {
     }
 }
 
-fn audited(m: &Machine) -> Judged {
+fn audited(m: &MachineRoot) -> Judged {
     let mut rules = m.read("/etc/audit/audit.rules")?.unwrap_or_default();
     for entry in std::fs::read_dir(m.path("/etc/audit/rules.d")).into_iter().flatten().flatten() {
         rules.push('\n');
@@ -183,7 +183,7 @@ fn audited(m: &Machine) -> Judged {
     Ok(if found.is_empty() { Verdict::Pass } else { Verdict::Fail(found) })
 }
 
-fn owned(m: &Machine) -> Judged {
+fn owned(m: &MachineRoot) -> Judged {
     let root = std::fs::metadata(&m.top).map_err(|e| e.to_string())?.uid();
     let mut found = Vec::new();
     for (path, most) in OWNED {
@@ -202,7 +202,7 @@ fn owned(m: &Machine) -> Judged {
     Ok(if found.is_empty() { Verdict::Pass } else { Verdict::Fail(found) })
 }
 
-fn partition(m: &Machine) -> Judged {
+fn partition(m: &MachineRoot) -> Judged {
     if !m.path("/var/lib/docker").exists() {
         return Ok(Verdict::NotApplicable("there is no /var/lib/docker".into()));
     }
@@ -218,7 +218,7 @@ fn partition(m: &Machine) -> Judged {
     }
 }
 
-const CHECKS: &[Check] = &[
+const CHECKS: &[MachineCheck] = &[
     check(
         ("docker-partition", "containers have a partition of their own"),
         Severity::Low,

@@ -6,15 +6,15 @@ use super::About;
 use crate::policy::{Evidence, Judged, Place, Severity, Verdict};
 
 /// Where the machine's files are: `/`, or a tree that a test has made.
-pub struct Machine {
+pub struct MachineRoot {
     /// The top.
     pub top: PathBuf,
 }
 
-impl Machine {
+impl MachineRoot {
     /// This machine.
     pub fn this() -> Self {
-        Machine { top: "/".into() }
+        MachineRoot { top: "/".into() }
     }
 
     /// A path of the machine.
@@ -37,11 +37,11 @@ impl Machine {
 }
 
 /// One thing about the machine.
-pub struct Check {
+pub struct MachineCheck {
     /// Its words.
     pub about: About,
     /// Whether it is as it should be.
-    pub judge: fn(&Machine) -> Judged,
+    pub judge: fn(&MachineRoot) -> Judged,
 }
 
 /// A row of a table.
@@ -50,9 +50,9 @@ pub(super) const fn check(
     severity: Severity,
     references: &'static [&'static str],
     remedy: &'static str,
-    judge: fn(&Machine) -> Judged,
-) -> Check {
-    Check { about: About { id, title, severity, references, remedy }, judge }
+    judge: fn(&MachineRoot) -> Judged,
+) -> MachineCheck {
+    MachineCheck { about: About { id, title, severity, references, remedy }, judge }
 }
 
 /// A failure with one place.

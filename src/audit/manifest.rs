@@ -76,7 +76,7 @@ const ADDED: [&str; 13] = [
 const SELINUX: [&str; 4] = ["container_t", "container_init_t", "container_kvm_t", "container_engine_t"];
 
 /// Why a value breaks a control; `None`: it does not.
-type Wrong = fn(&Node) -> Option<String>;
+type ControlTest = fn(&Node) -> Option<String>;
 
 fn text(node: &Node) -> String {
     node.text().unwrap_or_default()
@@ -88,7 +88,7 @@ fn unless_one_of(node: &Node, allowed: &[&str]) -> Option<String> {
 }
 
 /// (path in a security context, of a pod or a container; the rule; the control; what is wrong).
-const CONTEXT: [(&[&str], &str, &str, Wrong); 10] = [
+const CONTEXT: [(&[&str], &str, &str, ControlTest); 10] = [
     (&["windowsOptions", "hostProcess"], "pod-host-process", "PSS baseline: HostProcess", |node| {
         node.is_true().then(|| "hostProcess is true: it runs on the Windows host itself".into())
     }),
@@ -122,13 +122,13 @@ const CONTEXT: [(&[&str], &str, &str, Wrong); 10] = [
 ];
 
 /// What is found in one container of a manifest.
-struct Found<'a> {
+struct ManifestFindings<'a> {
     document: &'a Document,
     /// (rule, control, where, what).
     all: Vec<(&'static str, &'static str, Place, String)>,
 }
 
-impl Found<'_> {
+impl ManifestFindings<'_> {
     fn add(&mut self, rule: &'static str, control: &'static str, node: &Node, text: impl Into<String>) {
         let at = self.document.at(node);
         self.all.push((rule, control, Place::Line(at.file, at.line), text.into()));
@@ -137,7 +137,7 @@ impl Found<'_> {
 
 /// Adds what the fields of the manifest say to the report of a container.
 pub(super) fn judge(document: &Document, pod: &Pod<'_>, container: &Node, report: &mut Report) {
-    let mut found = Found { document, all: Vec::new() };
+    let mut found = ManifestFindings { document, all: Vec::new() };
     contexts(pod, container, &mut found);
     non_root(pod, container, &mut found);
     capabilities(container, &mut found);
@@ -151,7 +151,7 @@ pub(super) fn judge(document: &Document, pod: &Pod<'_>, container: &Node, report
     }
 }
 
-fn contexts(pod: &Pod<'_>, container: &Node, found: &mut Found<'_>) {
+fn contexts(pod: &Pod<'_>, container: &Node, found: &mut ManifestFindings<'_>) {
     let contexts = [pod.spec.get("securityContext"), container.get("securityContext")];
     for context in contexts.into_iter().flatten() {
         for (path, rule, control, wrong) in CONTEXT {
@@ -168,7 +168,7 @@ fn contexts(pod: &Pod<'_>, container: &Node, found: &mut Found<'_>) {
 }
 
 /// `runAsNonRoot` has to be set, beside a user that is not root.
-fn non_root(pod: &Pod<'_>, container: &Node, found: &mut Found<'_>) {
+fn non_root(pod: &Pod<'_>, container: &Node, found: &mut ManifestFindings<'_>) {
     let of = |node: &Node| node.path(&["securityContext", "runAsNonRoot"]).is_some();
     if !of(container) && !of(pod.spec) {
         let text = "runAsNonRoot is not set: an image whose user is root would be started as root where runAsUser is removed";
@@ -176,7 +176,7 @@ fn non_root(pod: &Pod<'_>, container: &Node, found: &mut Found<'_>) {
     }
 }
 
-fn capabilities(container: &Node, found: &mut Found<'_>) {
+fn capabilities(container: &Node, found: &mut ManifestFindings<'_>) {
     let list = |kind| {
         container.path(&["securityContext", "capabilities", kind]).map(Node::items).unwrap_or_default()
     };
@@ -192,7 +192,7 @@ fn capabilities(container: &Node, found: &mut Found<'_>) {
     }
 }
 
-fn sysctls(pod: &Pod<'_>, found: &mut Found<'_>) {
+fn sysctls(pod: &Pod<'_>, found: &mut ManifestFindings<'_>) {
     let list = pod.spec.path(&["securityContext", "sysctls"]).map(Node::items).unwrap_or_default();
     for node in list {
         let name = node.get("name").map(text).unwrap_or_default().replace('/', ".");
@@ -204,7 +204,7 @@ fn sysctls(pod: &Pod<'_>, found: &mut Found<'_>) {
 }
 
 /// Where the kubelet asks another host than the pod.
-fn probes(container: &Node, found: &mut Found<'_>) {
+fn probes(container: &Node, found: &mut ManifestFindings<'_>) {
     let handlers: [&[&str]; 5] = [
         &["livenessProbe"],
         &["readinessProbe"],
@@ -224,7 +224,7 @@ fn probes(container: &Node, found: &mut Found<'_>) {
 }
 
 /// Those that the container mounts; those that none does are told of the first container.
-fn volumes(pod: &Pod<'_>, container: &Node, found: &mut Found<'_>) {
+fn volumes(pod: &Pod<'_>, container: &Node, found: &mut ManifestFindings<'_>) {
     let mounts = |container: &Node, name: &str| {
         let list = ["volumeMounts", "volumeDevices"].into_iter().filter_map(|key| container.get(key));
         list.flat_map(Node::items).any(|mount| mount.get("name").is_some_and(|n| text(n) == name))
@@ -253,7 +253,7 @@ fn volumes(pod: &Pod<'_>, container: &Node, found: &mut Found<'_>) {
 }
 
 /// `envFrom` with a secret: each of its keys is a variable.
-fn environment(container: &Node, found: &mut Found<'_>) {
+fn environment(container: &Node, found: &mut ManifestFindings<'_>) {
     for item in container.get("envFrom").map(Node::items).unwrap_or_default() {
         if let Some(secret) = item.get("secretRef") {
             let name = secret.get("name").map(text).unwrap_or_default();

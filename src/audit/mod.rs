@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use crate::config::Config;
 use crate::error::Result;
 use crate::host::Host;
-use crate::policy::{Evidence, Machine, Place, Posture, RULES, Severity, Verdict};
+use crate::policy::{Evidence, MachineFacts, Place, Posture, RULES, Severity, Verdict};
 
 /// Judges a config by every rule of the policy, as `safebox audit` does a bundle's: as it is written, without what a
 /// policy would change. What a rootfs holds is not looked at, and whether a rule applies may depend on this machine
@@ -46,8 +46,8 @@ use crate::policy::{Evidence, Machine, Place, Posture, RULES, Severity, Verdict}
 /// # }
 /// ```
 pub fn audit(config: &Config) -> Result<Report> {
-    let posture = Posture::of_config(config, Machine::of(&Host::probe()?));
-    Ok(Report::of_posture("config".into(), Kind::Bundle, &posture))
+    let posture = Posture::of_config(config, MachineFacts::of(&Host::probe()?));
+    Ok(Report::of_posture("config".into(), AuditedKind::Bundle, &posture))
 }
 
 /// What a report says about a rule, whichever table it stands in.
@@ -84,7 +84,7 @@ pub struct Judgement {
 
 /// What kind of thing was audited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum AuditedKind {
     /// A bundle's directory.
     Bundle,
     /// A running container, or a process of one.
@@ -97,15 +97,15 @@ pub enum Kind {
     Dockerfile,
 }
 
-impl Kind {
+impl AuditedKind {
     /// Its name.
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Bundle => "bundle",
-            Kind::Process => "process",
-            Kind::Host => "host",
-            Kind::Description => "description",
-            Kind::Dockerfile => "dockerfile",
+            AuditedKind::Bundle => "bundle",
+            AuditedKind::Process => "process",
+            AuditedKind::Host => "host",
+            AuditedKind::Description => "description",
+            AuditedKind::Dockerfile => "dockerfile",
         }
     }
 }
@@ -116,7 +116,7 @@ pub struct Report {
     /// The target as the caller named it.
     pub target: String,
     /// What it is.
-    pub kind: Kind,
+    pub kind: AuditedKind,
     /// The verdict of every rule.
     pub judgements: Vec<Judgement>,
     /// The file that JSON pointers are about, and its text.
@@ -162,7 +162,7 @@ impl Finding<'_> {
 
 impl Report {
     /// Judges a posture by every rule of the policy.
-    pub fn of_posture(target: String, kind: Kind, posture: &Posture) -> Self {
+    pub fn of_posture(target: String, kind: AuditedKind, posture: &Posture) -> Self {
         let judge = |rule| Judgement { rule: About::of(rule), verdict: rule.verdict(posture) };
         Report {
             target,

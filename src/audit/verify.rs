@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use crate::config::IdMap;
 use crate::policy::Posture;
-use crate::policy::posture::{Aspect, Known, Namespace, Place, Seccomp, TerminalView};
+use crate::policy::posture::{Aspect, Known, NamespaceView, Place, SeccompView, TerminalView};
 use crate::tables::capabilities::CapSet;
 use crate::tables::namespaces::NsKind;
 use crate::tables::rlimits::RLIMITS;
@@ -29,7 +29,7 @@ pub struct Difference {
 
 /// What a comparison found.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub struct Comparison {
     /// Layers that were compared.
     pub compared: Vec<&'static str>,
     /// What is different.
@@ -38,7 +38,7 @@ pub struct Outcome {
     pub unknown: Vec<(&'static str, String)>,
 }
 
-impl Outcome {
+impl Comparison {
     fn differs(
         &mut self,
         layer: &'static str,
@@ -84,8 +84,8 @@ pub struct Circumstances {
 }
 
 /// Compares the two.
-pub fn compare(asked: &Posture, observed: &Posture, given: &Circumstances) -> Outcome {
-    let mut out = Outcome::default();
+pub fn compare(asked: &Posture, observed: &Posture, given: &Circumstances) -> Comparison {
+    let mut out = Comparison::default();
     user(&mut out, asked, observed);
     capabilities(&mut out, asked, observed);
     flags(&mut out, asked, observed);
@@ -100,7 +100,7 @@ pub fn compare(asked: &Posture, observed: &Posture, given: &Circumstances) -> Ou
     out
 }
 
-fn user(out: &mut Outcome, asked: &Posture, observed: &Posture) {
+fn user(out: &mut Comparison, asked: &Posture, observed: &Posture) {
     let at = observed.at(Aspect::User);
     out.both("user", (&asked.user, &observed.user), |out, a, o| {
         if (a.uid, a.gid) != (o.uid, o.gid) {
@@ -114,7 +114,7 @@ fn user(out: &mut Outcome, asked: &Posture, observed: &Posture) {
     });
 }
 
-fn capabilities(out: &mut Outcome, asked: &Posture, observed: &Posture) {
+fn capabilities(out: &mut Comparison, asked: &Posture, observed: &Posture) {
     let at = observed.at(Aspect::Capabilities);
     let root = asked.user.as_ref().is_ok_and(|u| u.uid == 0);
     let keeps = asked.no_new_privileges.as_ref().is_ok_and(|set| *set);
@@ -137,7 +137,7 @@ fn capabilities(out: &mut Outcome, asked: &Posture, observed: &Posture) {
     });
 }
 
-fn flags(out: &mut Outcome, asked: &Posture, observed: &Posture) {
+fn flags(out: &mut Comparison, asked: &Posture, observed: &Posture) {
     let at = observed.at(Aspect::NoNewPrivileges);
     out.both("no_new_privs", (&asked.no_new_privileges, &observed.no_new_privileges), |out, a, o| {
         if *a && !o {
@@ -146,15 +146,15 @@ fn flags(out: &mut Outcome, asked: &Posture, observed: &Posture) {
     });
     let at = observed.at(Aspect::Seccomp);
     out.both("seccomp", (&asked.seccomp, &observed.seccomp), |out, a, o| {
-        let text = |s: &Seccomp| match s {
-            Seccomp::Off => "no filter".to_string(),
-            Seccomp::Filters(0) => "filters".into(),
-            Seccomp::Filters(n) => format!("{n} filters"),
+        let text = |s: &SeccompView| match s {
+            SeccompView::Off => "no filter".to_string(),
+            SeccompView::Filters(0) => "filters".into(),
+            SeccompView::Filters(n) => format!("{n} filters"),
         };
         let fewer = match (a, o) {
-            (Seccomp::Off, _) | (_, Seccomp::Filters(0)) => false,
-            (_, Seccomp::Off) => true,
-            (Seccomp::Filters(a), Seccomp::Filters(o)) => o < a,
+            (SeccompView::Off, _) | (_, SeccompView::Filters(0)) => false,
+            (_, SeccompView::Off) => true,
+            (SeccompView::Filters(a), SeccompView::Filters(o)) => o < a,
         };
         if fewer {
             out.differs("seccomp", at, text(a), text(o));
@@ -187,21 +187,21 @@ fn flags(out: &mut Outcome, asked: &Posture, observed: &Posture) {
     }
 }
 
-fn namespaces(out: &mut Outcome, asked: &Posture, observed: &Posture) {
+fn namespaces(out: &mut Comparison, asked: &Posture, observed: &Posture) {
     for (kind, a) in &asked.namespaces {
         let Some((_, o)) = observed.namespaces.iter().find(|(k, _)| k == kind) else { continue };
         let (at, name) = (observed.at(Aspect::Namespaces), kind.row().oci);
         out.both("namespaces", (a, o), |out, a, o| match (a, o) {
-            (Namespace::Own, Namespace::Host) => {
+            (NamespaceView::Own, NamespaceView::Host) => {
                 out.differs("namespaces", at, format!("a {name} namespace of its own"), "the host's");
             }
-            (Namespace::Host, Namespace::Own) => {
+            (NamespaceView::Host, NamespaceView::Own) => {
                 out.differs("namespaces", at, format!("the host's {name} namespace"), "another");
             }
             _ => {}
         });
     }
-    let own = matches!(asked.namespace(NsKind::User), Ok(Namespace::Own));
+    let own = matches!(asked.namespace(NsKind::User), Ok(NamespaceView::Own));
     let text = |maps: &[IdMap]| crate::config::idmap::map_text(maps).trim().replace('\n', ", ");
     for (what, a, o) in
         [("uid_map", &asked.uid_maps, &observed.uid_maps), ("gid_map", &asked.gid_maps, &observed.gid_maps)]
@@ -215,7 +215,7 @@ fn namespaces(out: &mut Outcome, asked: &Posture, observed: &Posture) {
     }
 }
 
-fn root(out: &mut Outcome, asked: &Posture, observed: &Posture) {
+fn root(out: &mut Comparison, asked: &Posture, observed: &Posture) {
     let at = observed.at(Aspect::Root);
     out.both("rootfs", (&asked.root, &observed.root), |out, a, o| {
         for (name, a, o) in
@@ -228,7 +228,7 @@ fn root(out: &mut Outcome, asked: &Posture, observed: &Posture) {
     });
 }
 
-fn paths(out: &mut Outcome, asked: &Posture, observed: &Posture) {
+fn paths(out: &mut Comparison, asked: &Posture, observed: &Posture) {
     for (layer, a, o, aspect) in [
         ("masks", &asked.masked, &observed.masked, Aspect::Masked),
         ("read-only paths", &asked.readonly, &observed.readonly, Aspect::Readonly),
@@ -242,7 +242,7 @@ fn paths(out: &mut Outcome, asked: &Posture, observed: &Posture) {
     }
 }
 
-fn limits(out: &mut Outcome, asked: &Posture, observed: &Posture) {
+fn limits(out: &mut Comparison, asked: &Posture, observed: &Posture) {
     const PAGE: u64 = 4096;
     for (layer, a, o, aspect, slack) in [
         ("memory", &asked.memory, &observed.memory, Aspect::Memory, PAGE),
@@ -285,7 +285,7 @@ fn limits(out: &mut Outcome, asked: &Posture, observed: &Posture) {
     });
 }
 
-fn devices(out: &mut Outcome, asked: &Posture, observed: &Posture, given: &Circumstances) {
+fn devices(out: &mut Comparison, asked: &Posture, observed: &Posture, given: &Circumstances) {
     out.both("devices", (&asked.devices, &observed.devices), |out, a, o| {
         for more in
             o.iter().filter(|o| !a.iter().any(|a| (a.kind, a.major, a.minor) == (o.kind, o.major, o.minor)))
@@ -308,7 +308,7 @@ fn devices(out: &mut Outcome, asked: &Posture, observed: &Posture, given: &Circu
 }
 
 /// The device program of a v2 cgroup.
-fn device_program(out: &mut Outcome, given: &Circumstances) {
+fn device_program(out: &mut Comparison, given: &Circumstances) {
     const LAYER: &str = "device rules";
     let Some((group, attached)) = &given.device_program else { return };
     if let Err(why) = attached {
@@ -322,7 +322,7 @@ fn device_program(out: &mut Outcome, given: &Circumstances) {
     }
 }
 
-fn sysctl(out: &mut Outcome, asked: &Posture, observed: &Posture) {
+fn sysctl(out: &mut Comparison, asked: &Posture, observed: &Posture) {
     let at = observed.at(Aspect::Sysctl);
     let none = asked.sysctl.as_ref().is_ok_and(Vec::is_empty);
     if none {

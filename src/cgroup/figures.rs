@@ -9,24 +9,24 @@ use crate::sys::read;
 
 /// Cpu time in user mode and in the kernel.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Cpu {
+pub struct CpuTime {
     /// In user mode.
     pub user: Duration,
     /// In the kernel.
     pub system: Duration,
 }
 
-impl Cpu {
+impl CpuTime {
     /// Both together.
     pub fn total(self) -> Duration {
         self.user + self.system
     }
 
     /// What was used since `before`.
-    pub fn since(self, before: Cpu) -> Cpu {
+    pub fn since(self, before: CpuTime) -> CpuTime {
         let (user, system) =
             (self.user.saturating_sub(before.user), self.system.saturating_sub(before.system));
-        Cpu { user, system }
+        CpuTime { user, system }
     }
 }
 
@@ -62,12 +62,12 @@ impl Counters {
     }
 
     /// Cpu time of all processes there ever were.
-    pub fn cpu(&self) -> Option<Cpu> {
+    pub fn cpu(&self) -> Option<CpuTime> {
         let (cgroup, is_v2) = self.cgroup("cpuacct")?;
         if is_v2 {
             let text = read::value(cgroup.join("cpu.stat")).ok()?;
             let time = |key| Some(Duration::from_micros(entry(&text, key)?));
-            return Some(Cpu { user: time("user_usec")?, system: time("system_usec")? });
+            return Some(CpuTime { user: time("user_usec")?, system: time("system_usec")? });
         }
         // USER_HZ is 100 on every architecture that safebox knows; the sum is exact in cpuacct.usage.
         let text = read::value(cgroup.join("cpuacct.stat")).ok()?;
@@ -99,11 +99,11 @@ impl Counters {
 }
 
 /// The exact sum, divided as the coarse parts are.
-fn split(total: Duration, user: Duration, system: Duration) -> Cpu {
+fn split(total: Duration, user: Duration, system: Duration) -> CpuTime {
     let coarse = (user + system).as_secs_f64();
     let share = if coarse > 0.0 { user.as_secs_f64() / coarse } else { 1.0 };
     let user = total.mul_f64(share.clamp(0.0, 1.0)).min(total);
-    Cpu { user, system: total - user }
+    CpuTime { user, system: total - user }
 }
 
 /// The number after `key` in lines of `key number`.
@@ -128,12 +128,12 @@ impl CpuClock {
 
     /// In both modes.
     pub fn used(&self) -> Option<Duration> {
-        self.first.map_or_else(|| self.counters.cpu(), |pid| Some(of_tree(pid))).map(Cpu::total)
+        self.first.map_or_else(|| self.counters.cpu(), |pid| Some(of_tree(pid))).map(CpuTime::total)
     }
 }
 
 /// The times of a process, of its descendants, and of the children that each has waited for (proc_pid_stat(5)).
-fn of_tree(first: i32) -> Cpu {
+fn of_tree(first: i32) -> CpuTime {
     /// More processes than that are not looked at in one go.
     const MOST: usize = 4096;
     let (mut ticks, mut todo, mut seen) = ((0, 0), vec![first], 0);
@@ -155,7 +155,7 @@ fn of_tree(first: i32) -> Cpu {
         }
     }
     let time = |ticks: u64| Duration::from_millis(ticks.saturating_mul(10));
-    Cpu { user: time(ticks.0), system: time(ticks.1) }
+    CpuTime { user: time(ticks.0), system: time(ticks.1) }
 }
 
 #[cfg(test)]
@@ -177,7 +177,7 @@ mod tests {
         let stat = "usage_usec 30\nuser_usec 10\nsystem_usec 20\nthrottled_usec 7\n";
         let (_dir, c) = counters(&[("cpu.stat", stat), ("memory.peak", "4096\n"), ("pids.peak", "3\n")], &[]);
         let micros = Duration::from_micros;
-        assert_eq!(c.cpu(), Some(Cpu { user: micros(10), system: micros(20) }));
+        assert_eq!(c.cpu(), Some(CpuTime { user: micros(10), system: micros(20) }));
         assert_eq!((c.memory_peak(), c.pids_peak(), c.throttled()), (Some(4096), Some(3), Some(micros(7))));
     }
 
@@ -186,7 +186,7 @@ mod tests {
         let files = [("cpuacct.stat", "user 3\nsystem 1\n"), ("cpuacct.usage", "44000000\n")];
         let (_dir, c) = counters(&files, &["cpu", "cpuacct"]);
         let millis = Duration::from_millis;
-        assert_eq!(c.cpu(), Some(Cpu { user: millis(33), system: millis(11) }));
+        assert_eq!(c.cpu(), Some(CpuTime { user: millis(33), system: millis(11) }));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::config::{Cpu, Memory, Resources};
 use crate::tables::limits::{BFQ_WEIGHT, LIMITS, Limit, LimitRow};
 
 /// One write: the limit's row, the file and the value.
-pub struct Write {
+pub struct LimitWrite {
     /// Which limit.
     pub row: &'static LimitRow,
     /// The file's name in the cgroup.
@@ -14,13 +14,13 @@ pub struct Write {
 }
 
 /// What the fields of `resources` write, in the order in which it must be written; `unified` comes after it.
-pub fn writes(resources: &Resources, v2: bool) -> Vec<Write> {
+pub fn writes(resources: &Resources, v2: bool) -> Vec<LimitWrite> {
     let of = |row: &'static LimitRow| {
         let file = row.file(v2);
         let values = if file.is_some() { values(row.limit, resources, v2) } else { Vec::new() };
         values.into_iter().map(move |(size, value)| {
             let file = file.unwrap_or_default().replace("{}", &size);
-            Write { row, file, value }
+            LimitWrite { row, file, value }
         })
     };
     LIMITS.iter().flat_map(of).collect()
@@ -39,14 +39,14 @@ pub fn v1_only(resources: &Resources) -> Option<(&'static LimitRow, &'static str
 }
 
 /// A size of pages, or nothing, and a value.
-type Value = (String, String);
+type SizedValue = (String, String);
 
-fn one(value: Option<impl ToString>) -> Vec<Value> {
+fn one(value: Option<impl ToString>) -> Vec<SizedValue> {
     value.map(|value| (String::new(), value.to_string())).into_iter().collect()
 }
 
 /// The values of one limit; none where `resources` does not name it.
-fn values(limit: Limit, resources: &Resources, v2: bool) -> Vec<Value> {
+fn values(limit: Limit, resources: &Resources, v2: bool) -> Vec<SizedValue> {
     let (memory, cpu) = (&resources.memory, &resources.cpu);
     let bytes = |n: i64| if v2 { max_or(n) } else { n.to_string() };
     match limit {
@@ -87,7 +87,7 @@ fn values(limit: Limit, resources: &Resources, v2: bool) -> Vec<Value> {
     }
 }
 
-fn network(limit: Limit, resources: &Resources) -> Vec<Value> {
+fn network(limit: Limit, resources: &Resources) -> Vec<SizedValue> {
     let Some(network) = &resources.network else { return Vec::new() };
     if limit == Limit::NetClass {
         return one(network.class_id());
@@ -101,7 +101,7 @@ fn rdma((device, handles, objects): &(String, Option<u32>, Option<u32>)) -> Stri
     format!("{device}{}{}", part("hca_handle", handles), part("hca_object", objects))
 }
 
-fn block_io(limit: Limit, resources: &Resources, v2: bool) -> Vec<Value> {
+fn block_io(limit: Limit, resources: &Resources, v2: bool) -> Vec<SizedValue> {
     let Some(io) = &resources.block_io else { return Vec::new() };
     let (key, devices) = match limit {
         Limit::ReadBps => ("rbps", io.throttle_read_bps_device()),

@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::ops::{Events, events, events_of};
+use super::ops::{CgroupEvents, events, events_of};
 use super::{Cgroup, Layout, has};
 use crate::error::{Error, Result};
 use crate::sys::{process, watch};
@@ -54,7 +54,7 @@ impl MemoryWatch {
 pub struct CgroupMonitor {
     /// Those whose tree counts something: path, controllers, and what was counted before: a cgroup that was there may
     /// have served another container.
-    cgroups: Vec<(PathBuf, Vec<String>, Events)>,
+    cgroups: Vec<(PathBuf, Vec<String>, CgroupEvents)>,
     memory: Option<PathBuf>,
     on_v2: bool,
     /// Other cgroups than a scope's stay until the launcher removes them.
@@ -62,7 +62,7 @@ pub struct CgroupMonitor {
     watch: Option<MemoryWatch>,
     /// The slice of a v2 scope, and what it counted before the container was there.
     slice: Option<(PathBuf, u64)>,
-    seen: Events,
+    seen: CgroupEvents,
     /// v1: number of notifications.
     notifications: u64,
     /// There was an event: on v2 the file has changed, on v1 a notification came while the cgroup existed.
@@ -74,7 +74,7 @@ impl CgroupMonitor {
     pub fn of(layout: &Layout, on_v2: bool) -> Self {
         let memory = |g: &&Cgroup| on_v2 || has(&g.controllers, "memory");
         let before =
-            |g: &Cgroup| if g.exists { events_of(&g.path, &g.controllers) } else { Events::default() };
+            |g: &Cgroup| if g.exists { events_of(&g.path, &g.controllers) } else { CgroupEvents::default() };
         let counts = |g: &&Cgroup| {
             g.controllers.is_empty() || ["memory", "pids"].iter().any(|c| has(&g.controllers, c))
         };
@@ -87,7 +87,7 @@ impl CgroupMonitor {
             scoped: layout.scope.is_some(),
             watch: None,
             slice: slice.map(|path| (path.to_path_buf(), events(path).oom_kills)),
-            seen: Events::default(),
+            seen: CgroupEvents::default(),
             notifications: 0,
             changed: false,
         }
@@ -136,7 +136,7 @@ impl CgroupMonitor {
     }
 
     /// What was refused in all; `killed`: the container's process was ended by SIGKILL.
-    pub fn events(&mut self, killed: bool) -> Events {
+    pub fn events(&mut self, killed: bool) -> CgroupEvents {
         self.look();
         if killed && self.seen.oom_kills == 0 && self.gone() {
             self.seen.oom_kills = u64::from(match &self.slice {

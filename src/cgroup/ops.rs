@@ -12,7 +12,7 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often the kernel refused the container memory or processes, from the cgroup's event files.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Events {
+pub struct CgroupEvents {
     /// Processes killed for lack of memory (`memory.events` `oom_kill`; v1 `memory.oom_control`).
     pub oom_kills: u64,
     /// Forks refused by the pids limit (`pids.events` `max`).
@@ -20,8 +20,8 @@ pub struct Events {
 }
 
 /// Reads the events of a cgroup; files that the tree does not have count as nothing.
-pub fn events(cgroup: &Path) -> Events {
-    Events {
+pub fn events(cgroup: &Path) -> CgroupEvents {
+    CgroupEvents {
         oom_kills: count(cgroup, "memory.events", "oom_kill ")
             .or_else(|| count(cgroup, "memory.oom_control", "oom_kill "))
             .unwrap_or(0),
@@ -30,12 +30,15 @@ pub fn events(cgroup: &Path) -> Events {
 }
 
 /// The same where the cgroup's controllers are known (none: cgroup v2): the files of the others are not looked for.
-pub fn events_of(cgroup: &Path, controllers: &[String]) -> Events {
+pub fn events_of(cgroup: &Path, controllers: &[String]) -> CgroupEvents {
     let v2 = controllers.is_empty();
     let has = |name| v2 || super::has(controllers, name);
     let memory = if v2 { "memory.events" } else { "memory.oom_control" };
     let of = |controller, file, key| has(controller).then(|| count(cgroup, file, key)).flatten().unwrap_or(0);
-    Events { oom_kills: of("memory", memory, "oom_kill "), pids_refused: of("pids", "pids.events", "max ") }
+    CgroupEvents {
+        oom_kills: of("memory", memory, "oom_kill "),
+        pids_refused: of("pids", "pids.events", "max "),
+    }
 }
 
 fn count(cgroup: &Path, file: &str, key: &str) -> Option<u64> {

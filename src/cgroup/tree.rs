@@ -13,10 +13,10 @@ const DIRECTORY: i32 = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
 
 /// What a walk calls for each cgroup, after those below it: the cgroup and, but for the topmost, the one above it and
 /// its name in there.
-type Visit<'a> = dyn FnMut(&OwnedFd, Option<(&OwnedFd, &CStr)>) -> Result<(), Errno> + 'a;
+type CgroupVisitor<'a> = dyn FnMut(&OwnedFd, Option<(&OwnedFd, &CStr)>) -> Result<(), Errno> + 'a;
 
 /// Visits `cgroup` and all below it, the lowest first. What is gone meanwhile is passed over.
-fn walk(cgroup: &Path, visit: &mut Visit) -> Result<(), Errno> {
+fn walk(cgroup: &Path, visit: &mut CgroupVisitor) -> Result<(), Errno> {
     let path = cpath(cgroup).map_err(|_| Errno::EINVAL)?;
     let mut at = fs::openat(libc::AT_FDCWD, &path, DIRECTORY, 0).map(fs::own)?;
     let mut levels = vec![(CString::default(), children(&at)?)];

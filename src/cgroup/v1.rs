@@ -130,18 +130,18 @@ fn in_unified(mount: &Path, controller: &str) -> bool {
 }
 
 /// A write that a limit needs: (JSON pointer, controller, file, value).
-type Write = (&'static str, &'static str, String, String);
+type ControllerWrite = (&'static str, &'static str, String, String);
 
-fn take(writes: &mut Vec<Write>, controller: &str) -> Vec<(String, String)> {
+fn take(writes: &mut Vec<ControllerWrite>, controller: &str) -> Vec<(String, String)> {
     let (mine, rest) = std::mem::take(writes).into_iter().partition(|w| w.1 == controller);
     *writes = rest;
-    let mine: Vec<Write> = mine;
+    let mine: Vec<ControllerWrite> = mine;
     mine.into_iter().map(|(_, _, file, value)| (file, value)).collect()
 }
 
 /// The cpus and memory nodes that a container's cpuset cgroup and its ancestors lack.
 #[derive(Default)]
-struct Inherited {
+struct InheritedCpuset {
     /// (file, value) of the ancestors, outermost first.
     ancestors: Vec<(PathBuf, String)>,
     /// (file name, value) of the container's cgroup.
@@ -151,8 +151,8 @@ struct Inherited {
 /// A new cpuset cgroup is empty, and an empty one takes no process and gives its children nothing (cpuset(7)). So the
 /// cgroup and each of its ancestors that is empty or missing gets what the nearest ancestor above it has. A
 /// pre-existing cgroup that has cpus or memory nodes keeps them.
-fn cpuset_inherited(mount: &Path, path: &Path, exists: bool) -> Inherited {
-    let mut found = Inherited::default();
+fn cpuset_inherited(mount: &Path, path: &Path, exists: bool) -> InheritedCpuset {
+    let mut found = InheritedCpuset::default();
     for name in ["cpuset.cpus", "cpuset.mems"] {
         let value = |cgroup: &Path| {
             let text = crate::sys::read::value(cgroup.join(name)).unwrap_or_default();
@@ -178,7 +178,7 @@ fn cpuset_inherited(mount: &Path, path: &Path, exists: bool) -> Inherited {
 }
 
 /// The v1 files and values for `resources`, in the order in which they must be written.
-fn writes(resources: &Resources, devices: bool) -> Result<Vec<Write>> {
+fn writes(resources: &Resources, devices: bool) -> Result<Vec<ControllerWrite>> {
     let mut out = numbers(resources)?;
     if devices {
         device_lines(resources, &mut out)?;
@@ -187,11 +187,11 @@ fn writes(resources: &Resources, devices: bool) -> Result<Vec<Write>> {
 }
 
 /// The writes of one controller: its name, and (file, value) in order.
-pub type Limits = (&'static str, Vec<(String, String)>);
+pub type ControllerWrites = (&'static str, Vec<(String, String)>);
 
 /// All limits but the devices, by controller: what `update` writes.
-pub fn by_controller(resources: &Resources) -> Result<Vec<Limits>> {
-    let mut out: Vec<Limits> = Vec::new();
+pub fn by_controller(resources: &Resources) -> Result<Vec<ControllerWrites>> {
+    let mut out: Vec<ControllerWrites> = Vec::new();
     for (_, controller, file, value) in numbers(resources)? {
         match out.iter_mut().find(|(c, _)| *c == controller) {
             Some((_, writes)) => writes.push((file, value)),
@@ -202,16 +202,17 @@ pub fn by_controller(resources: &Resources) -> Result<Vec<Limits>> {
 }
 
 /// Everything but the devices.
-fn numbers(resources: &Resources) -> Result<Vec<Write>> {
+fn numbers(resources: &Resources) -> Result<Vec<ControllerWrite>> {
     if let Some((key, _)) = resources.unified.first() {
         let text = "invalid configuration: cannot use unified on cgroup v1";
         return Err(unavailable(UNIFIED, key, text));
     }
-    let named = |w: limits::Write| (w.row.pointer, controller(w.row.v1.unwrap_or_default()), w.file, w.value);
+    let named =
+        |w: limits::LimitWrite| (w.row.pointer, controller(w.row.v1.unwrap_or_default()), w.file, w.value);
     Ok(limits::writes(resources, false).into_iter().map(named).collect())
 }
 
-fn device_lines(resources: &Resources, out: &mut Vec<Write>) -> Result<()> {
+fn device_lines(resources: &Resources, out: &mut Vec<ControllerWrite>) -> Result<()> {
     const DEVICES: &str = "/linux/resources/devices";
     let rules = crate::cgroup::devices::rules(resources);
     let lines = crate::cgroup::devices::v1_lines(&rules)

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
-use crate::launch::options::{Row, Says, Shape, rows};
+use crate::launch::options::{OptionRow, Says, ValueShape, rows};
 use crate::launch::value::Launch;
 
 /// The launch options of a command line, for the verbs in the bit mask `VERBS`.
@@ -16,24 +16,24 @@ pub struct LaunchArgs<const VERBS: u8>(pub Launch);
 
 /// A value that a row has validated.
 #[derive(Debug, Clone)]
-struct Value(String);
+struct OptionValue(String);
 
-fn rows_of(verbs: u8) -> impl Iterator<Item = &'static Row> {
+fn rows_of(verbs: u8) -> impl Iterator<Item = &'static OptionRow> {
     let named = NAMED.with_borrow(Clone::clone);
-    let wanted = move |row: &&Row| named.as_ref().is_none_or(|named| named.has(row));
+    let wanted = move |row: &&OptionRow| named.as_ref().is_none_or(|named| named.has(row));
     rows().filter(move |row| row.verbs & verbs != 0).filter(wanted)
 }
 
 /// The options that the words of a command line may name.
 #[derive(Debug, Clone)]
-struct Named {
+struct NamedOptions {
     long: Vec<String>,
     short: String,
 }
 
-impl Named {
+impl NamedOptions {
     fn of(args: &[OsString]) -> Self {
-        let mut named = Named { long: Vec::new(), short: String::new() };
+        let mut named = NamedOptions { long: Vec::new(), short: String::new() };
         for arg in args.iter().skip(1).map(|arg| arg.to_string_lossy()) {
             match (arg.strip_prefix("--"), arg.strip_prefix('-')) {
                 (Some(long), _) => named.long.push(long.split('=').next().unwrap_or_default().into()),
@@ -44,7 +44,7 @@ impl Named {
         named
     }
 
-    fn has(&self, row: &Row) -> bool {
+    fn has(&self, row: &OptionRow) -> bool {
         let long = |name: &str| self.long.iter().any(|long| long == name);
         long(row.long) || row.also.is_some_and(long) || row.short.is_some_and(|c| self.short.contains(c))
     }
@@ -52,25 +52,26 @@ impl Named {
 
 thread_local! {
     /// `None`: all rows are defined.
-    static NAMED: RefCell<Option<Named>> = const { RefCell::new(None) };
+    static NAMED: RefCell<Option<NamedOptions>> = const { RefCell::new(None) };
 }
 
 /// Runs `parse` with the definitions of those launch options alone that the command line may name: each definition takes
 /// some microseconds, and there are about a hundred. A line that does not parse so is to be parsed with all.
 pub(super) fn with_named<T>(args: &[OsString], parse: impl FnOnce() -> T) -> T {
-    NAMED.set(Some(Named::of(args)));
+    NAMED.set(Some(NamedOptions::of(args)));
     let parsed = parse();
     NAMED.set(None);
     parsed
 }
 
 /// The clap argument of a row.
-fn arg(row: &'static Row) -> Arg {
+fn arg(row: &'static OptionRow) -> Arg {
     let arg = Arg::new(row.long).long(row.long).help(row.doc).help_heading(row.heading);
     let arg = if row.more.is_empty() { arg } else { arg.long_help(format!("{}\n\n{}", row.doc, row.more)) };
     let arg = row.short.map_or(arg.clone(), |short| arg.short(short));
     let arg = row.also.map_or(arg.clone(), |also| arg.alias(also));
-    let looked_at = move |text: &str| row.say(&mut Launch::default(), text).map(|()| Value(text.into()));
+    let looked_at =
+        move |text: &str| row.say(&mut Launch::default(), text).map(|()| OptionValue(text.into()));
     match row.says {
         Says::Flag(_) => arg.action(ArgAction::SetTrue),
         Says::Switch(_) => arg
@@ -89,8 +90,8 @@ fn arg(row: &'static Row) -> Arg {
         Says::List(name, _) => {
             arg.value_name(name).value_parser(looked_at).action(ArgAction::Append).value_delimiter(',')
         }
-        Says::Refused(Shape::Value, _) => arg.value_name("VALUE").value_parser(looked_at).hide(true),
-        Says::Refused(Shape::Flag, _) => arg.action(ArgAction::SetTrue).hide(true),
+        Says::Refused(ValueShape::Value, _) => arg.value_name("VALUE").value_parser(looked_at).hide(true),
+        Says::Refused(ValueShape::Flag, _) => arg.action(ArgAction::SetTrue).hide(true),
     }
 }
 
@@ -113,11 +114,11 @@ impl<const VERBS: u8> FromArgMatches for LaunchArgs<VERBS> {
 
     /// In the order of the command line: of several options of one kind the last wins.
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        let mut words: Vec<(usize, &Row, String)> = Vec::new();
+        let mut words: Vec<(usize, &OptionRow, String)> = Vec::new();
         for row in rows_of(VERBS) {
             let at = matches.indices_of(row.long).into_iter().flatten();
             match row.says {
-                Says::Flag(_) | Says::Refused(Shape::Flag, _) => {
+                Says::Flag(_) | Says::Refused(ValueShape::Flag, _) => {
                     if matches.get_flag(row.long) {
                         words.extend(at.last().map(|at| (at, row, String::new())));
                     }
@@ -129,7 +130,7 @@ impl<const VERBS: u8> FromArgMatches for LaunchArgs<VERBS> {
                     }
                 }
                 _ => {
-                    let values = matches.get_many::<Value>(row.long).into_iter().flatten();
+                    let values = matches.get_many::<OptionValue>(row.long).into_iter().flatten();
                     words.extend(at.zip(values).map(|(at, value)| (at, row, value.0.clone())));
                 }
             }

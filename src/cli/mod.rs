@@ -29,7 +29,7 @@ pub use launch::LaunchArgs;
 pub use learn::{ExplainArgs, TourArgs};
 pub use quick::{parse, version};
 pub use update::UpdateArgs;
-pub use usage::{Usage, titled, usage};
+pub use usage::{UsageError, titled, usage};
 pub use watch::WatchArgs;
 
 use crate::launch::options::verbs;
@@ -309,7 +309,7 @@ pub struct LogsArgs {
     pub follow: bool,
     /// The last N lines only; all without it
     #[arg(long, short = 'n', value_name = "N|all", value_parser = parse_tail)]
-    pub tail: Option<Tail>,
+    pub tail: Option<TailLines>,
     /// Begin each line with its time
     #[arg(long, short)]
     pub timestamps: bool,
@@ -317,13 +317,13 @@ pub struct LogsArgs {
 
 /// Lines at the end of a log; all: the largest number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tail(pub usize);
+pub struct TailLines(pub usize);
 
-fn parse_tail(text: &str) -> Result<Tail, String> {
+fn parse_tail(text: &str) -> Result<TailLines, String> {
     if text == "all" {
-        return Ok(Tail(usize::MAX));
+        return Ok(TailLines(usize::MAX));
     }
-    text.parse().map(Tail).map_err(|_| "a number of lines, or all, is needed".into())
+    text.parse().map(TailLines).map_err(|_| "a number of lines, or all, is needed".into())
 }
 
 /// `stop`.

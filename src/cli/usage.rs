@@ -6,12 +6,12 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Command, CommandFactory};
 
 use super::{Cli, elsewhere};
-use crate::launch::options::{Row, rows};
+use crate::launch::options::{OptionRow, rows};
 use crate::launch::value::Launch;
 
 /// An error for an invalid command line.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Usage {
+pub struct UsageError {
     /// The error in one line.
     pub text: String,
     /// The usage text.
@@ -22,7 +22,7 @@ pub struct Usage {
 
 /// Converts clap's error. `verb` is the verb of the command line, if it has one. Options are quoted as typed;
 /// under the name runc with one dash, as Go's flag package does.
-pub fn usage(error: &clap::Error, verb: Option<&str>, args: &[OsString], as_runc: bool) -> Usage {
+pub fn usage(error: &clap::Error, verb: Option<&str>, args: &[OsString], as_runc: bool) -> UsageError {
     let mut command = Cli::command();
     command.build();
     let typed =
@@ -54,7 +54,7 @@ pub fn usage(error: &clap::Error, verb: Option<&str>, args: &[OsString], as_runc
         None => command.render_usage(),
     };
     let code = if error.kind() == ErrorKind::InvalidSubcommand { 3 } else { 1 };
-    Usage { text, help: help.to_string(), code }
+    UsageError { text, help: help.to_string(), code }
 }
 
 /// Help or version under the name runc, with the first lines that its callers parse; `text` is clap's.
@@ -91,7 +91,7 @@ fn refused_value(arg: &str, args: &[OsString]) -> Option<String> {
         |word: &str| word.starts_with(arg) && word[1..].starts_with(|c: char| c.is_ascii_digit() || c == '.');
     let at = words.iter().position(|word| arg.len() > 1 && number(word))?;
     let (flag, value) = (words[at.checked_sub(1)?], words[at]);
-    let named = |row: &&Row| match (flag.strip_prefix("--"), flag.strip_prefix('-')) {
+    let named = |row: &&OptionRow| match (flag.strip_prefix("--"), flag.strip_prefix('-')) {
         (Some(long), _) => row.long == long || row.also == Some(long),
         (None, Some(short)) => row.short.is_some_and(|c| short.ends_with(c)),
         (None, None) => false,
@@ -132,8 +132,8 @@ fn text(error: &clap::Error, verb: Option<&Command>, typed: impl Fn(&str) -> Str
     let flag = flag.map(typed);
     match (error.kind(), flag, value, verb) {
         (ErrorKind::MissingRequiredArgument, Some(flag), ..) => format!("the flag {flag} is needed, too"),
-        (ErrorKind::MissingRequiredArgument, None, _, Some(verb)) => wrong_number(verb, Wrong::TooFew),
-        (ErrorKind::UnknownArgument, None, _, Some(verb)) => wrong_number(verb, Wrong::TooMany),
+        (ErrorKind::MissingRequiredArgument, None, _, Some(verb)) => wrong_number(verb, WrongCount::TooFew),
+        (ErrorKind::UnknownArgument, None, _, Some(verb)) => wrong_number(verb, WrongCount::TooMany),
         (ErrorKind::UnknownArgument, Some(flag), ..) => format!("flag provided but not defined: {flag}"),
         (ErrorKind::InvalidValue, Some(flag), Some(""), _) => format!("flag needs an argument: {flag}"),
         (ErrorKind::InvalidValue | ErrorKind::ValueValidation, Some(flag), Some(value), _) => {
@@ -165,12 +165,12 @@ fn text(error: &clap::Error, verb: Option<&Command>, typed: impl Fn(&str) -> Str
 }
 
 #[derive(PartialEq)]
-enum Wrong {
+enum WrongCount {
     TooFew,
     TooMany,
 }
 
-fn wrong_number(verb: &Command, wrong: Wrong) -> String {
+fn wrong_number(verb: &Command, wrong: WrongCount) -> String {
     // Arguments after `--` belong to the program.
     let positionals = || verb.get_positionals().filter(|a| !a.is_last_set());
     let least = positionals().filter(|a| a.is_required_set()).count();
@@ -179,11 +179,11 @@ fn wrong_number(verb: &Command, wrong: Wrong) -> String {
     let name = verb.get_name();
     match wrong {
         _ if least == most && !unbounded => format!("{name:?} requires exactly {most} argument(s)"),
-        Wrong::TooFew if least == 0 => {
+        WrongCount::TooFew if least == 0 => {
             format!("{name:?} requires an argument, or a flag in its place: safebox {name} --help")
         }
-        Wrong::TooFew => format!("{name:?} requires a minimum of {least} argument(s)"),
-        Wrong::TooMany => format!("{name:?} requires a maximum of {most} argument(s)"),
+        WrongCount::TooFew => format!("{name:?} requires a minimum of {least} argument(s)"),
+        WrongCount::TooMany => format!("{name:?} requires a maximum of {most} argument(s)"),
     }
 }
 

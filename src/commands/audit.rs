@@ -8,19 +8,19 @@ use anyhow::bail;
 
 use crate::audit::{self, Report, format, running};
 use crate::cli::{AuditArgs, FromDockerArgs, GlobalArgs};
-use crate::commands::common::{Outcome, root};
+use crate::commands::common::{VerbResult, root};
 use crate::host::Host;
-use crate::policy::Machine;
+use crate::policy::MachineFacts;
 use crate::sys::tty;
 
 /// Checks every target and prints the reports.
-pub fn audit(global: &GlobalArgs, args: &AuditArgs) -> Outcome {
+pub fn audit(global: &GlobalArgs, args: &AuditArgs) -> VerbResult {
     if args.targets.is_empty() && args.pid.is_empty() {
         bail!(
             "audit: name a target: a bundle's directory, the id of a running container, host, or --pid PID"
         );
     }
-    let machine = Machine::of(&Host::probe()?);
+    let machine = MachineFacts::of(&Host::probe()?);
     // What cannot be read hides nothing of the other targets.
     let (mut reports, mut errors) = (Vec::new(), Vec::new());
     for target in &args.targets {
@@ -55,7 +55,7 @@ pub fn audit(global: &GlobalArgs, args: &AuditArgs) -> Outcome {
 }
 
 /// Prints the config.json that Docker would make of a line, and on stderr what is not in it.
-pub fn from_docker(args: &FromDockerArgs) -> Outcome {
+pub fn from_docker(args: &FromDockerArgs) -> VerbResult {
     let described = crate::input::docker::describe("docker run", &args.line)?;
     let mut made = crate::input::config::make(&described)?;
     // As Docker: a variable that the caller does not have is left out.
@@ -74,9 +74,9 @@ pub fn from_docker(args: &FromDockerArgs) -> Outcome {
 /// A report, or why there is none.
 type Audited = crate::error::Result<Report>;
 
-fn one(global: &GlobalArgs, target: &str, machine: Machine) -> anyhow::Result<Vec<Audited>> {
+fn one(global: &GlobalArgs, target: &str, machine: MachineFacts) -> anyhow::Result<Vec<Audited>> {
     if target == "host" {
-        return Ok(vec![Ok(audit::host::audit(&audit::machine::Machine::this()))]);
+        return Ok(vec![Ok(audit::host::audit(&audit::machine::MachineRoot::this()))]);
     }
     if target == "-" {
         let mut line = String::new();

@@ -5,12 +5,12 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 use crate::cli::{CheckpointArgs, GlobalArgs};
-use crate::commands::common::Outcome;
-use crate::criu::rpc::{self, Event, Kind, opt};
-use crate::criu::wire::Message;
+use crate::commands::common::VerbResult;
+use crate::criu::rpc::{self, CriuNotification, CriuRequestType, opt};
+use crate::criu::wire::WireMessage;
 use crate::criu::{self, Criu, Directories, Feature, outside};
 use crate::error::{Error, Result, StateError};
-use crate::lifecycle::container::{Container, Status};
+use crate::lifecycle::container::{Container, ContainerStatus};
 use crate::state::State;
 use crate::sys::{Errno, fs};
 use crate::tables::errno;
@@ -19,14 +19,15 @@ use crate::tables::namespaces::NsKind;
 const LOG: &str = "dump.log";
 
 /// Dumps a container, and removes it unless --leave-running or --pre-dump is given.
-pub fn checkpoint(global: &GlobalArgs, args: &CheckpointArgs) -> Outcome {
+pub fn checkpoint(global: &GlobalArgs, args: &CheckpointArgs) -> VerbResult {
     let root = crate::commands::common::root(global)?;
     let lock = Container::load(&root, &args.id)?.lock()?;
     // Load again under the lock: a create may have changed the state since the first load.
     let container = Container::load(&root, &args.id)?;
     let status = container.status();
     let state = container.state()?;
-    let pid = container.process().filter(|_| matches!(status, Status::Running | Status::Paused));
+    let pid =
+        container.process().filter(|_| matches!(status, ContainerStatus::Running | ContainerStatus::Paused));
     let Some(pid) = pid else {
         let text = format!("Container cannot be checkpointed in {status} state");
         return Err(Error::from(StateError::Wrong(text)).into());
@@ -40,7 +41,7 @@ pub fn checkpoint(global: &GlobalArgs, args: &CheckpointArgs) -> Outcome {
     let userns = state.namespaces & NsKind::User.row().flag != 0;
     let dirs = Directories::open(&args.criu.flags(), Some(if userns { 0o711 } else { 0o700 }))?;
     let options = options(args, state, pid, &dirs, &program)?;
-    let kind = if args.pre_dump { Kind::PreDump } else { Kind::Dump };
+    let kind = if args.pre_dump { CriuRequestType::PreDump } else { CriuRequestType::Dump };
     let mut status_fd = args.status_fd;
     Criu::start(&program)?
         .ask(&rpc::request(kind, &options), &mut |event| on_event(&event, &mut status_fd))
@@ -99,7 +100,7 @@ fn options(
     pid: i32,
     dirs: &Directories,
     program: &Path,
-) -> Result<Message> {
+) -> Result<WireMessage> {
     let mut m = criu::options(&args.criu.flags(), LOG, &state.annotations)?;
     dirs.name_in(&mut m);
     criu::network_lock(&mut m);
@@ -152,7 +153,7 @@ fn write_new(dir: &OwnedFd, name: &str, bytes: &[u8]) -> std::result::Result<(),
 }
 
 /// Declares the host resources that the images contain only by name.
-fn external(m: &mut Message, state: &State, pid: i32) {
+fn external(m: &mut WireMessage, state: &State, pid: i32) {
     let mut name = |at: &Path, called: &str| {
         m.nested(opt::EXT_MNT, &rpc::pair(&at.to_string_lossy(), called));
     };
@@ -178,7 +179,7 @@ fn freezer(state: &State) -> Option<&Path> {
 }
 
 /// `criu_page_server_info`.
-fn page_server(asked: Option<&str>) -> Result<Option<Message>> {
+fn page_server(asked: Option<&str>) -> Result<Option<WireMessage>> {
     let Some(asked) = asked.filter(|a| !a.is_empty()) else { return Ok(None) };
     let (address, port) = asked
         .rsplit_once(':')
@@ -206,7 +207,7 @@ fn parent(args: &CheckpointArgs, dirs: &Directories) -> Result<Option<String>> {
 }
 
 /// Handles a notification of a dump: only "memory can be fetched now" needs an action.
-fn on_event(event: &Event, status_fd: &mut i32) -> Result<()> {
+fn on_event(event: &CriuNotification, status_fd: &mut i32) -> Result<()> {
     if event.name == "status-ready" && *status_fd >= 0 {
         let written = fs::write_all(*status_fd, &[0]);
         // The reader waits for end of file.

@@ -8,13 +8,13 @@ use crate::cgroup::Manager;
 use crate::cli::GlobalArgs;
 use crate::error::Error;
 use crate::launch::images;
-use crate::launch::value::{Launch, Root};
+use crate::launch::value::{Launch, RootSource};
 use crate::policy::Policy;
 use crate::policy::enforce::Enforcement;
 use crate::sys::tty;
 
 /// Return type of a verb.
-pub type Outcome = anyhow::Result<ExitCode>;
+pub type VerbResult = anyhow::Result<ExitCode>;
 
 /// Refuses combinations of options, with runc's text: the terminal of a detached container must be sent to a
 /// socket, and only then.
@@ -53,11 +53,11 @@ pub fn terminals(launch: &mut Launch) {
 }
 
 /// The source of the root file system: a bundle, `--rootfs`, or without either this machine.
-pub fn root_of(launch: &Launch, bundle: Option<&Path>) -> Result<Root, Error> {
+pub fn root_of(launch: &Launch, bundle: Option<&Path>) -> Result<RootSource, Error> {
     let (root, what) = match (bundle, &launch.life.rootfs) {
-        (Some(bundle), None) => (Root::Bundle(bundle.to_path_buf()), bundle),
-        (None, Some(dir)) => (Root::Directory(dir.clone()), dir.as_path()),
-        (None, None) => return Ok(Root::Host),
+        (Some(bundle), None) => (RootSource::Bundle(bundle.to_path_buf()), bundle),
+        (None, Some(dir)) => (RootSource::Directory(dir.clone()), dir.as_path()),
+        (None, None) => return Ok(RootSource::Host),
         (Some(bundle), Some(_)) => {
             return Err(Error::msg(format!(
                 "--rootfs: {} is a bundle, whose config.json names its root",
@@ -65,7 +65,7 @@ pub fn root_of(launch: &Launch, bundle: Option<&Path>) -> Result<Root, Error> {
             )));
         }
     };
-    images::no_image(what, matches!(root, Root::Bundle(_)))?;
+    images::no_image(what, matches!(root, RootSource::Bundle(_)))?;
     Ok(root)
 }
 

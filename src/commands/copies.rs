@@ -6,15 +6,15 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use crate::cli::{ApplyArgs, DiffArgs, GlobalArgs, IdArgs, TableFormat};
-use crate::commands::common::{Outcome, root};
-use crate::copies::apply::Layers;
-use crate::copies::{Change, risk};
+use crate::commands::common::{VerbResult, root};
+use crate::copies::apply::ContainerLayers;
+use crate::copies::{PathChange, risk};
 use crate::error::{Error, StateError, escaped_json, escaped_line};
-use crate::lifecycle::container::{Container, Status};
-use crate::state::layers::{self, Record};
+use crate::lifecycle::container::{Container, ContainerStatus};
+use crate::state::layers::{self, LayerRecord};
 
 /// The layers of a container: where all layers are, and the record of these.
-fn load(global: &GlobalArgs, id: &str) -> Result<(PathBuf, Record), Error> {
+fn load(global: &GlobalArgs, id: &str) -> Result<(PathBuf, LayerRecord), Error> {
     crate::state::check_id(id)?;
     let store = layers::store(&root(global)?)?;
     let record = layers::load(&store, id)?;
@@ -24,7 +24,7 @@ fn load(global: &GlobalArgs, id: &str) -> Result<(PathBuf, Record), Error> {
 /// A program that still runs changes the layer.
 fn refuse_running(global: &GlobalArgs, id: &str) -> Result<(), Error> {
     let running = match Container::load(&root(global)?, id) {
-        Ok(container) => container.status() != Status::Stopped,
+        Ok(container) => container.status() != ContainerStatus::Stopped,
         Err(Error::State(StateError::NotFound)) => false,
         Err(e) => return Err(e),
     };
@@ -37,9 +37,9 @@ fn refuse_running(global: &GlobalArgs, id: &str) -> Result<(), Error> {
 }
 
 /// Prints each change: `A 0644 120 PATH`.
-pub fn diff(global: &GlobalArgs, args: &DiffArgs) -> Outcome {
+pub fn diff(global: &GlobalArgs, args: &DiffArgs) -> VerbResult {
     let (store, record) = load(global, &args.id)?;
-    let layers = Layers { store: &store, record: &record };
+    let layers = ContainerLayers { store: &store, record: &record };
     let changes = layers.changes()?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if args.format == TableFormat::Json {
@@ -70,7 +70,7 @@ pub fn diff(global: &GlobalArgs, args: &DiffArgs) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn json(record: &Record, base: usize, change: &Change) -> serde_json::Value {
+fn json(record: &LayerRecord, base: usize, change: &PathChange) -> serde_json::Value {
     let mut row = serde_json::json!({
         "change": change.kind.letter().to_string(),
         // JSON has no text for a name that is not UTF-8.
@@ -88,7 +88,7 @@ fn json(record: &Record, base: usize, change: &Change) -> serde_json::Value {
 }
 
 /// Writes changes to the host's directories.
-pub fn apply(global: &GlobalArgs, args: &ApplyArgs) -> Outcome {
+pub fn apply(global: &GlobalArgs, args: &ApplyArgs) -> VerbResult {
     let (store, record) = load(global, &args.id)?;
     refuse_running(global, &args.id)?;
     let absolute = |path: &PathBuf| {
@@ -101,7 +101,7 @@ pub fn apply(global: &GlobalArgs, args: &ApplyArgs) -> Outcome {
         })
     };
     let paths = args.paths.iter().map(absolute).collect::<Result<Vec<_>, _>>()?;
-    let done = Layers { store: &store, record: &record }.apply(&paths)?;
+    let done = ContainerLayers { store: &store, record: &record }.apply(&paths)?;
     if done.finished {
         crate::log::say("the interrupted apply is finished");
     }
@@ -116,15 +116,15 @@ pub fn apply(global: &GlobalArgs, args: &ApplyArgs) -> Outcome {
 }
 
 /// Removes the changes.
-pub fn discard(global: &GlobalArgs, args: &IdArgs) -> Outcome {
+pub fn discard(global: &GlobalArgs, args: &IdArgs) -> VerbResult {
     let (store, record) = load(global, &args.id)?;
     refuse_running(global, &args.id)?;
-    Layers { store: &store, record: &record }.discard()?;
+    ContainerLayers { store: &store, record: &record }.discard()?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// `list --layers`: the ids that have layers, with their directories.
-pub fn list(global: &GlobalArgs, quiet: bool, format: TableFormat) -> Outcome {
+pub fn list(global: &GlobalArgs, quiet: bool, format: TableFormat) -> VerbResult {
     let store = layers::store(&root(global)?)?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut rows = Vec::new();
@@ -137,7 +137,7 @@ pub fn list(global: &GlobalArgs, quiet: bool, format: TableFormat) -> Outcome {
             }
         };
         // What one program has left does not hide the others' layers.
-        let changes = Layers { store: &store, record: &record }.changes();
+        let changes = ContainerLayers { store: &store, record: &record }.changes();
         let changes =
             changes.inspect_err(|e| crate::log::say(&format!("{id}: {e}"))).ok().map(|all| all.len());
         rows.push((id, changes, record.bases));

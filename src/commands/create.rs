@@ -5,13 +5,13 @@ use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 
 use crate::cli::{CreateArgs, GlobalArgs};
-use crate::commands::common::{Outcome, inherit};
+use crate::commands::common::{VerbResult, inherit};
 use crate::commands::report;
 use crate::error::Error;
 use crate::launch::caller::connect;
 use crate::launch::prepare::draft;
-use crate::launch::value::Root;
-use crate::lifecycle::name::Name;
+use crate::launch::value::RootSource;
+use crate::lifecycle::name::ReservedName;
 use crate::log::Log;
 use crate::perform::Cx;
 use crate::perform::control::Control;
@@ -20,7 +20,7 @@ use crate::plan::recipe::Console;
 use crate::policy::Policy;
 
 /// Creates a container. The config is not hardened unless a policy is named.
-pub fn create(global: &GlobalArgs, args: CreateArgs, log: &Log) -> Outcome {
+pub fn create(global: &GlobalArgs, args: CreateArgs, log: &Log) -> VerbResult {
     let root = crate::commands::common::root(global)?;
     crate::state::check_id(&args.id)?;
     crate::state::make_root(&root)?;
@@ -29,7 +29,7 @@ pub fn create(global: &GlobalArgs, args: CreateArgs, log: &Log) -> Outcome {
     }
     let mut launch = args.options.0;
     inherit(&mut launch)?;
-    launch.root = Root::Bundle(launch.life.bundle.clone().unwrap_or_else(|| ".".into()));
+    launch.root = RootSource::Bundle(launch.life.bundle.clone().unwrap_or_else(|| ".".into()));
     launch.id.clone_from(&args.id);
     launch.state_root = root;
     launch.policy = Some(Policy::Privileged);
@@ -47,7 +47,7 @@ pub fn create(global: &GlobalArgs, args: CreateArgs, log: &Log) -> Outcome {
     let pidfd = socket("--pidfd-socket", &launch.life.pidfd_socket)?;
     draft.report(log);
     let mut control = Control::default();
-    let name = Name::take(&draft.state_dir, draft.launcher, &mut control)?;
+    let name = ReservedName::take(&draft.state_dir, draft.launcher, &mut control)?;
     let prepared = draft.place()?;
     let (plan, given) = prepared.plan()?;
     crate::plan::report::debug(&plan, log);

@@ -5,9 +5,9 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use crate::cli::{DeleteArgs, GlobalArgs};
-use crate::commands::common::Outcome;
+use crate::commands::common::VerbResult;
 use crate::error::{Error, StateError};
-use crate::lifecycle::container::{Container, Status};
+use crate::lifecycle::container::{Container, ContainerStatus};
 use crate::lifecycle::destroy::destroy;
 use crate::lifecycle::processes::{self, Killer};
 use crate::sys::process;
@@ -16,7 +16,7 @@ use crate::sys::process;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Removes a container. `--force` kills it first and accepts an unknown id.
-pub fn delete(global: &GlobalArgs, args: &DeleteArgs) -> Outcome {
+pub fn delete(global: &GlobalArgs, args: &DeleteArgs) -> VerbResult {
     let root = crate::commands::common::root(global)?;
     if args.force {
         crate::lifecycle::container::remove_incomplete(&root, &args.id);
@@ -25,17 +25,20 @@ pub fn delete(global: &GlobalArgs, args: &DeleteArgs) -> Outcome {
         Err(Error::State(StateError::NotFound)) if args.force => return Ok(ExitCode::SUCCESS),
         other => other?,
     };
-    if args.force && container.locked() && container.status() != Status::Creating {
+    if args.force && container.locked() && container.status() != ContainerStatus::Creating {
         // The lock may be held by a `start` that waits for a startContainer hook; the hook ends with the
         // container. For a create, wait.
         kill_process(&container);
     }
-    if args.force && container.status() != Status::Creating && processes::monitor(&container).is_some() {
+    if args.force
+        && container.status() != ContainerStatus::Creating
+        && processes::monitor(&container).is_some()
+    {
         // Its monitor writes what there is to say of the end, and may remove it.
         kill_process(&container);
         container.state.iter().for_each(|state| Killer::of(state).kill());
     }
-    if container.status() == Status::Stopped || args.force {
+    if container.status() == ContainerStatus::Stopped || args.force {
         processes::wait_for_monitor(&container, PATIENCE);
     }
     let lock = match container.lock() {
@@ -48,7 +51,7 @@ pub fn delete(global: &GlobalArgs, args: &DeleteArgs) -> Outcome {
         other => other?,
     };
     let status = container.status();
-    if !args.force && !matches!(status, Status::Stopped | Status::Created) {
+    if !args.force && !matches!(status, ContainerStatus::Stopped | ContainerStatus::Created) {
         let text = format!("cannot delete container {} that is not stopped: {status}", args.id);
         return Err(Error::from(StateError::Wrong(text)).into());
     }

@@ -4,9 +4,9 @@ use crate::sys::start::ExitCode;
 use std::io::Write;
 
 use crate::cli::{self, TableFormat};
-use crate::commands::common::{Outcome, print_json};
+use crate::commands::common::{VerbResult, print_json};
 use crate::host::Host;
-use crate::launch::ladder::{Report, Rung, look};
+use crate::launch::ladder::{LadderReport, Rung, look};
 
 /// Exit code where a layer is missing.
 const PARTIAL: u8 = 1;
@@ -14,7 +14,7 @@ const PARTIAL: u8 = 1;
 const NOTHING: u8 = 2;
 
 /// Looks, and tells.
-pub fn doctor(args: &cli::DoctorArgs) -> Outcome {
+pub fn doctor(args: &cli::DoctorArgs) -> VerbResult {
     let host = Host::probe()?;
     let report = look(&host)?;
     match args.format {
@@ -29,7 +29,7 @@ pub fn doctor(args: &cli::DoctorArgs) -> Outcome {
     })
 }
 
-fn table(report: &Report, host: &Host) -> String {
+fn table(report: &LadderReport, host: &Host) -> String {
     let mut out = format!("rung: {}\nlandlock ABI: {}\n", report.rung, host.landlock.get());
     for status in &report.layers {
         match &status.missing {
@@ -46,7 +46,7 @@ fn table(report: &Report, host: &Host) -> String {
     crate::error::escaped(&out)
 }
 
-fn json(report: &Report, host: &Host) -> serde_json::Value {
+fn json(report: &LadderReport, host: &Host) -> serde_json::Value {
     let layers: Vec<_> = report
         .layers
         .iter()

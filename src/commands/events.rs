@@ -12,22 +12,22 @@ use serde_json::{Value, json};
 use crate::cgroup::monitor::MemoryWatch;
 use crate::cgroup::{ops, stats};
 use crate::cli::{EventsArgs, GlobalArgs};
-use crate::commands::common::Outcome;
+use crate::commands::common::VerbResult;
 use crate::error::{Error, Result, StateError};
-use crate::lifecycle::container::{Container, Status};
+use crate::lifecycle::container::{Container, ContainerStatus};
 use crate::state::State;
 use crate::sys::{fs, process, watch};
 
 /// Prints the statistics once, or at every interval until the container ends; also reports each kill by the
 /// OOM killer.
-pub fn events(global: &GlobalArgs, args: &EventsArgs) -> Outcome {
+pub fn events(global: &GlobalArgs, args: &EventsArgs) -> VerbResult {
     let container = Container::load(&crate::commands::common::root(global)?, &args.id)?;
     if args.interval.is_zero() {
         return Err(Error::msg("duration interval must be greater than 0").into());
     }
     let state = container.state()?;
     let stopped = || Error::from(StateError::Wrong(format!("container with id {} is not running", args.id)));
-    if container.status() == Status::Stopped {
+    if container.status() == ContainerStatus::Stopped {
         return Err(stopped().into());
     }
     if args.stats {

@@ -4,7 +4,7 @@ use crate::sys::read::at_most;
 use crate::sys::start::ExitCode;
 
 use crate::cli::{ExecArgs, GlobalArgs, parse_user};
-use crate::commands::common::Outcome;
+use crate::commands::common::VerbResult;
 use crate::commands::report;
 use crate::config::{Process, variable};
 use crate::error::{Error, StateError};
@@ -13,8 +13,8 @@ use crate::launch::exec_input::exec_input;
 use crate::launch::filters::compile;
 use crate::launch::stdio::{self, Launcher, Pty};
 use crate::launch::{environment, exec_cgroups};
-use crate::lifecycle::container::{Container, Status};
-use crate::lifecycle::deadline::{Deadline, Limits};
+use crate::lifecycle::container::{Container, ContainerStatus};
+use crate::lifecycle::deadline::{Deadline, RunLimits};
 use crate::lifecycle::guardian::Keeper;
 use crate::lifecycle::processes;
 use crate::lifecycle::supervise::Supervisor;
@@ -24,14 +24,14 @@ use crate::perform::control::Control;
 use crate::perform::runtime::{Helpers, perform};
 use crate::perform::undo::undo;
 use crate::plan::check::Checked;
-use crate::plan::recipe::{Console, ExecInput, Filter, Options, PlanSlots, build_exec};
+use crate::plan::recipe::{Console, ExecInput, FilterInput, Options, PlanSlots, build_exec};
 use crate::plan::{Plan, Undo};
 use crate::state::{State, Stop};
 use crate::sys::tty;
 use crate::tables::{capabilities, capabilities::CapSet, namespaces::NsKind};
 
 /// Runs a process in a container.
-pub fn exec(global: &GlobalArgs, args: ExecArgs, log: &Log) -> Outcome {
+pub fn exec(global: &GlobalArgs, args: ExecArgs, log: &Log) -> VerbResult {
     // Before any file is opened: safebox's own files would use numbers that the caller left free.
     crate::launch::inherited_fds::preserved(args.preserve_fds)?;
     let root = crate::commands::common::root(global)?;
@@ -41,9 +41,9 @@ pub fn exec(global: &GlobalArgs, args: ExecArgs, log: &Log) -> Outcome {
     })?;
     let state = container.state()?;
     match container.status() {
-        Status::Stopped => return Err(wrong("cannot exec in a stopped container")),
-        Status::Creating => return Err(wrong("cannot exec in a container that is being created")),
-        Status::Paused if !args.ignore_paused => {
+        ContainerStatus::Stopped => return Err(wrong("cannot exec in a stopped container")),
+        ContainerStatus::Creating => return Err(wrong("cannot exec in a container that is being created")),
+        ContainerStatus::Paused if !args.ignore_paused => {
             return Err(wrong("cannot exec in a paused container (use --ignore-paused to override)"));
         }
         _ => {}
@@ -71,7 +71,7 @@ pub fn exec(global: &GlobalArgs, args: ExecArgs, log: &Log) -> Outcome {
     crate::launch::capabilities::limit(&mut new, in_userns)?.report(log);
     let options = options_of(&args, state, &mut new, log)?;
     let filters =
-        state.seccomp.get()?.iter().map(|c| compile(c, false)).collect::<Result<Vec<Filter>, _>>()?;
+        state.seccomp.get()?.iter().map(|c| compile(c, false)).collect::<Result<Vec<FilterInput>, _>>()?;
     let groups = exec_cgroups::choose(state, of.0, &args.cgroup)?;
     let input = exec_input(state, of, &new, &host, &filters, &options, &groups);
     let (plan, slots) = build_exec(ExecInput { inside: inside.is_some(), ..input })?;
@@ -97,7 +97,7 @@ fn options_of(args: &ExecArgs, state: &State, new: &mut Process, log: &Log) -> R
     if state.hardened {
         stdio::check_preserved(args.preserve_fds)?;
     }
-    let (descriptors, notes) = stdio::choose(stdio::Facts {
+    let (descriptors, notes) = stdio::choose(stdio::StdioFacts {
         launcher: if args.detach { Launcher::DetachesExec } else { Launcher::Stays },
         hardened: state.hardened,
         pty: match (new.terminal, interactive) {
@@ -131,7 +131,7 @@ fn run(
     plan: &Checked<Plan>,
     (mut cx, slots): (Cx, &PlanSlots),
     (master, started): (Option<i32>, &dyn Fn(i32)),
-) -> Outcome {
+) -> VerbResult {
     let mut supervisor = if args.detach { None } else { Some(Supervisor::new()?) };
     let pid_file = args.pid_file.as_deref().map(crate::launch::links::in_real_directory);
     perform(plan, &mut cx, &mut Control::default(), &mut Helpers::default())
@@ -151,7 +151,7 @@ fn run(
     let _keeper = master.and_then(|_| Keeper::of_terminal());
     if args.timeout.is_some() {
         let stop = Stop { millis: 0, ..Stop::default() };
-        let limits = Limits { timeout: args.timeout, cpu_time: None, stop };
+        let limits = RunLimits { timeout: args.timeout, cpu_time: None, stop };
         supervisor.deadline = Some(Deadline::new(limits, None, None));
     }
     let end = supervisor.watch(cx.pid, cx.pidfd, master)?;

@@ -4,12 +4,12 @@ use crate::sys::start::ExitCode;
 use std::io::Write;
 
 use crate::cli::{self, GlobalArgs};
-use crate::commands::common::{Outcome, policy, root_of, terminals};
+use crate::commands::common::{VerbResult, policy, root_of, terminals};
 use crate::error::Error;
 use crate::launch::prepare::prepare;
-use crate::launch::value::{Launch, Root};
-use crate::launch::would::{Question, Verdict, View, judge};
-use crate::page::{self, Named};
+use crate::launch::value::{Launch, RootSource};
+use crate::launch::would::{Question, View, WouldVerdict, judge};
+use crate::page::{self, NamedPlan};
 use crate::plan::Plan;
 use crate::plan::check::Checked;
 use crate::plan::report::{self, Only};
@@ -17,14 +17,14 @@ use crate::policy::Policy;
 use crate::policy::enforce::Enforcement;
 
 /// Prints the plan, or the differences to another plan, or writes an HTML page.
-pub fn explain(global: &GlobalArgs, args: cli::ExplainArgs) -> Outcome {
+pub fn explain(global: &GlobalArgs, args: cli::ExplainArgs) -> VerbResult {
     let launch = launch(global, &args)?;
     if !args.would.is_empty() {
         return would(&launch, &args.would);
     }
     let of_policy = |policy: Policy| Launch { policy: Some(policy), ..launch.clone() };
     let of_bundle =
-        |bundle: &std::path::PathBuf| Launch { root: Root::Bundle(bundle.clone()), ..launch.clone() };
+        |bundle: &std::path::PathBuf| Launch { root: RootSource::Bundle(bundle.clone()), ..launch.clone() };
     let (from, to) = match args.diff_policy.as_deref() {
         Some([from, to]) => (of_policy(*from), Some(of_policy(*to))),
         _ => (launch.clone(), args.diff.as_ref().map(of_bundle)),
@@ -36,11 +36,11 @@ pub fn explain(global: &GlobalArgs, args: cli::ExplainArgs) -> Outcome {
         // policy.
         let name = |launch: &Launch| match (&launch.root, &args.diff_policy) {
             (_, Some(_)) => launch.policy().to_string(),
-            (Root::Bundle(path) | Root::Directory(path), None) => path.display().to_string(),
-            (Root::Host, None) => "this machine's programs".to_string(),
+            (RootSource::Bundle(path) | RootSource::Directory(path), None) => path.display().to_string(),
+            (RootSource::Host, None) => "this machine's programs".to_string(),
         };
-        let first = Named { name: name(&from), plan: &plan };
-        let second = to.as_ref().zip(other.as_ref()).map(|(to, plan)| Named { name: name(to), plan });
+        let first = NamedPlan { name: name(&from), plan: &plan };
+        let second = to.as_ref().zip(other.as_ref()).map(|(to, plan)| NamedPlan { name: name(to), plan });
         let html = page::page(&first, second.as_ref());
         std::fs::write(file, html).map_err(|e| Error::msg(format!("--html {}: {e}", file.display())))?;
         return Ok(ExitCode::SUCCESS);
@@ -60,14 +60,14 @@ pub fn explain(global: &GlobalArgs, args: cli::ExplainArgs) -> Outcome {
 }
 
 /// Answers each question from the config: `write:/etc/x: no: ...`.
-fn would(launch: &Launch, questions: &[Question]) -> Outcome {
+fn would(launch: &Launch, questions: &[Question]) -> VerbResult {
     let prepared = prepare(launch)?;
     let view = View { config: &prepared.config, rootfs: &prepared.bundle.rootfs_path };
     let answers: Vec<_> = questions.iter().map(|q| (q, judge(&view, q))).collect();
     for (question, answer) in &answers {
         writeln!(std::io::stdout(), "{}", crate::error::escaped(&format!("{question}: {answer}")))?;
     }
-    let refused = answers.iter().any(|(_, answer)| answer.verdict == Verdict::No);
+    let refused = answers.iter().any(|(_, answer)| answer.verdict == WouldVerdict::No);
     Ok(ExitCode::from(u8::from(refused)))
 }
 
@@ -89,7 +89,7 @@ fn launch(global: &GlobalArgs, args: &cli::ExplainArgs) -> anyhow::Result<Launch
     launch.id = "ID".into();
     launch.state_root = crate::commands::common::root(global)?;
     launch.args.clone_from(&args.args);
-    if launch.args.is_empty() && !args.would.is_empty() && !matches!(launch.root, Root::Bundle(_)) {
+    if launch.args.is_empty() && !args.would.is_empty() && !matches!(launch.root, RootSource::Bundle(_)) {
         // The answers do not depend on the program.
         launch.args = vec!["/bin/sh".into()];
     }

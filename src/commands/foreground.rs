@@ -6,15 +6,15 @@ use std::rc::Rc;
 
 use crate::cgroup::figures::{Counters, CpuClock};
 use crate::cgroup::monitor::CgroupMonitor;
-use crate::cgroup::ops::Events;
-use crate::commands::common::Outcome;
+use crate::cgroup::ops::CgroupEvents;
+use crate::commands::common::VerbResult;
 use crate::commands::meter::Meter;
 use crate::commands::report;
 use crate::error::{Error, Result};
 use crate::launch::prepare::Prepared;
 use crate::launch::value::{Launch, LogDriver};
 use crate::lifecycle::account::Account;
-use crate::lifecycle::deadline::{Cause, Deadline, Layers, Limits};
+use crate::lifecycle::deadline::{Deadline, EndCause, OverlayLimit, RunLimits};
 use crate::lifecycle::denials::Denials;
 use crate::lifecycle::detach::Ready;
 use crate::lifecycle::directory::StateLock;
@@ -23,13 +23,13 @@ use crate::lifecycle::guardian::{Guardian, Keeper};
 use crate::lifecycle::health::Checks;
 use crate::lifecycle::hook_points::{launch, poststart, report_and_poststop};
 use crate::lifecycle::log_file::LogFile;
-use crate::lifecycle::network::Network;
+use crate::lifecycle::network::NetworkSidecar;
 use crate::lifecycle::notify::{self, Proxy};
 use crate::lifecycle::processes::{self, Killer};
 use crate::lifecycle::refusals::Refusals;
 use crate::lifecycle::result::Sink;
 use crate::lifecycle::sigsys;
-use crate::lifecycle::supervise::{End, Supervisor};
+use crate::lifecycle::supervise::{ContainerEnd, Supervisor};
 use crate::lifecycle::terminal::receive_pty;
 use crate::log::Log;
 use crate::perform::Cx;
@@ -39,11 +39,11 @@ use crate::plan::check::Checked;
 use crate::plan::recipe::PlanSlots;
 use crate::plan::{Plan, Undo};
 use crate::sys::fs;
-use crate::sys::process::Exit;
+use crate::sys::process::ProcessExit;
 use crate::tables::{signals, sizes};
 
 /// A container with a launcher that stays.
-pub(super) struct Watch<'a> {
+pub(super) struct ForegroundRun<'a> {
     /// The launch as requested.
     pub launch: &'a Launch,
     /// The prepared launch.
@@ -58,7 +58,7 @@ pub(super) struct Watch<'a> {
     pub sink: Option<&'a Sink>,
 }
 
-impl Watch<'_> {
+impl ForegroundRun<'_> {
     /// Launches the container, supervises it, reports the result and removes it.
     pub(super) fn run(
         &self,
@@ -66,7 +66,7 @@ impl Watch<'_> {
         control: &mut Control,
         supervisor: Option<Supervisor>,
         (console, ready): (Option<i32>, Option<Ready>),
-    ) -> Outcome {
+    ) -> VerbResult {
         let (prepared, plan, life) = (self.prepared, self.plan, &self.launch.life);
         // A detached container stays until it is deleted.
         let keep = life.keep || (life.detach && !life.rm);
@@ -86,7 +86,7 @@ impl Watch<'_> {
         report::running(&self.launch.state_root, self.log, &prepared.state, cx.pid);
         let mut supervisor = supervisor.map_or_else(Supervisor::new, Ok)?;
         self.attend(&mut supervisor, &cx)?;
-        supervisor.network = cx.helper.take().map(|helper| Network::of(helper, cx.pidfd));
+        supervisor.network = cx.helper.take().map(|helper| NetworkSidecar::of(helper, cx.pidfd));
         supervisor.monitor = helpers.monitor;
         if life.notifies_ready {
             notify::notify_ready();
@@ -127,17 +127,17 @@ impl Watch<'_> {
         &self,
         supervisor: &mut Supervisor,
         mut meter: Meter,
-        (end, pid): (&End, i32),
+        (end, pid): (&ContainerEnd, i32),
         guardian: Option<i32>,
-    ) -> (Account, Events) {
+    ) -> (Account, CgroupEvents) {
         meter.read();
-        let refused = supervisor.network.take().map(Network::finish).unwrap_or_default();
+        let refused = supervisor.network.take().map(NetworkSidecar::finish).unwrap_or_default();
         refused.iter().for_each(|line| self.log.verdict(line));
         if self.leaves_orphans() {
             processes::end_orphans(guardian);
         }
         let mut monitor = supervisor.monitor.take();
-        let events = monitor.as_mut().map(|w| w.events(end.exit == Exit::Signal(libc::SIGKILL)));
+        let events = monitor.as_mut().map(|w| w.events(end.exit == ProcessExit::Signal(libc::SIGKILL)));
         let events = events.unwrap_or_default();
         let denials = supervisor.refusals.take().and_then(|refusals| refusals.denials);
         self.report(end, events);
@@ -146,7 +146,7 @@ impl Watch<'_> {
         account.denials = denials.as_ref().map(Denials::lines).unwrap_or_default();
         account
             .denials
-            .extend(denials.iter().filter(|_| end.exit != Exit::Code(0)).flat_map(Denials::powerless));
+            .extend(denials.iter().filter(|_| end.exit != ProcessExit::Code(0)).flat_map(Denials::powerless));
         account.denials.extend(refused);
         (account, events)
     }
@@ -182,11 +182,11 @@ impl Watch<'_> {
             fs::close(cx.fd(theirs));
             supervisor.status = Some(fs::own(cx.fd(ours)));
         }
-        let limits = Limits { timeout: life.timeout, cpu_time: life.cpu_time, stop: prepared.state.stop };
+        let limits = RunLimits { timeout: life.timeout, cpu_time: life.cpu_time, stop: prepared.state.stop };
         let clock = limits.cpu_time.map(|_| CpuClock::new(Counters::of(&prepared.layout), cx.pid));
         let layers = life.overlay_size.map(|limit| {
             let copies = prepared.config.mounts.iter().filter_map(|mount| mount.overlay.as_ref());
-            Layers::new(copies.map(|copy| copy.dir.join("upper")).collect(), limit)
+            OverlayLimit::new(copies.map(|copy| copy.dir.join("upper")).collect(), limit)
         });
         supervisor.deadline = Some(Deadline::new(limits, clock, layers));
         supervisor.killer = Some(Killer::of(&prepared.state));
@@ -205,12 +205,12 @@ impl Watch<'_> {
     }
 
     /// Reports the operations that the sandbox refused, after a failed run.
-    fn explain(&self, end: &End, pid: i32, denials: Option<&Denials>) {
+    fn explain(&self, end: &ContainerEnd, pid: i32, denials: Option<&Denials>) {
         let log = self.log;
         if let Some(text) = sigsys::explain(&self.prepared.config, pid, end.exit) {
             log.verdict(&text);
         }
-        let Some(denials) = denials.filter(|_| end.exit != Exit::Code(0)) else { return };
+        let Some(denials) = denials.filter(|_| end.exit != ProcessExit::Code(0)) else { return };
         let (lines, more) = denials.first_lines();
         lines.iter().for_each(|line| log.verdict(&format!("denied: {line}")));
         let powerless = denials.powerless();
@@ -224,13 +224,13 @@ impl Watch<'_> {
     }
 
     /// Why the launcher ended the container.
-    fn cause(&self, end: &End) -> Option<String> {
+    fn cause(&self, end: &ContainerEnd) -> Option<String> {
         let (life, stop) = (&self.launch.life, self.prepared.state.stop);
         match end.cause? {
-            Cause::Timeout => {
+            EndCause::Timeout => {
                 let signal = signals::name(stop.signal).unwrap_or_else(|| stop.signal.to_string());
                 let how = match end.exit {
-                    Exit::Signal(libc::SIGKILL) if stop.millis > 0 && stop.signal != libc::SIGKILL => {
+                    ProcessExit::Signal(libc::SIGKILL) if stop.millis > 0 && stop.signal != libc::SIGKILL => {
                         let grace = std::time::Duration::from_millis(stop.millis);
                         format!("{signal}, then SIGKILL after {grace:?}")
                     }
@@ -239,11 +239,11 @@ impl Watch<'_> {
                 };
                 Some(format!("stopped after {:?}: {how} (--timeout)", life.timeout?))
             }
-            Cause::CpuTime => {
+            EndCause::CpuTime => {
                 let time = life.cpu_time?;
                 Some(format!("killed: its processes together used {time:?} of cpu time (--cpu-time)"))
             }
-            Cause::OverlaySize => {
+            EndCause::OverlaySize => {
                 let limit = sizes::text(i64::try_from(life.overlay_size?).unwrap_or(i64::MAX));
                 Some(format!(
                     "killed: its layers take more than {limit} on the disk, or cannot be counted (--overlay-size)"
@@ -254,7 +254,7 @@ impl Watch<'_> {
 
     /// Reports why the container was ended, which output was dropped, and what the kernel refused it. The
     /// last comes from the events of its cgroups, not from exit code 137.
-    fn report(&self, end: &End, events: Events) {
+    fn report(&self, end: &ContainerEnd, events: CgroupEvents) {
         let (resources, log) = (&self.prepared.config.resources, self.log);
         self.cause(end).iter().for_each(|text| log.verdict(text));
         for (name, count) in ["stdout", "stderr"].iter().zip(end.streams) {
@@ -274,7 +274,7 @@ impl Watch<'_> {
         }
         if events.oom_kills > 0 {
             let limit = resources.memory.limit.map(|l| format!(" of {}", sizes::text(l))).unwrap_or_default();
-            let ended = if end.exit == Exit::Signal(libc::SIGKILL) {
+            let ended = if end.exit == ProcessExit::Signal(libc::SIGKILL) {
                 ""
             } else {
                 "; the container's first process continued"

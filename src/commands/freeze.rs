@@ -4,9 +4,9 @@ use crate::sys::start::ExitCode;
 use std::time::{Duration, Instant};
 
 use crate::cli::GlobalArgs;
-use crate::commands::common::Outcome;
+use crate::commands::common::VerbResult;
 use crate::error::{Error, StateError};
-use crate::lifecycle::container::{Container, Status};
+use crate::lifecycle::container::{Container, ContainerStatus};
 use crate::lifecycle::processes::freezer;
 use crate::sys::process;
 
@@ -15,9 +15,9 @@ fn wrong(text: &str) -> anyhow::Error {
 }
 
 /// Freezes a container and waits until all its processes are frozen.
-pub fn pause(global: &GlobalArgs, id: &str) -> Outcome {
+pub fn pause(global: &GlobalArgs, id: &str) -> VerbResult {
     let container = Container::load(&crate::commands::common::root(global)?, id)?;
-    if !matches!(container.status(), Status::Running | Status::Created) {
+    if !matches!(container.status(), ContainerStatus::Running | ContainerStatus::Created) {
         return Err(wrong("container not running"));
     }
     let cgroup = freezer(container.state()?)?;
@@ -34,9 +34,9 @@ pub fn pause(global: &GlobalArgs, id: &str) -> Outcome {
 }
 
 /// Thaws a paused container.
-pub fn resume(global: &GlobalArgs, id: &str) -> Outcome {
+pub fn resume(global: &GlobalArgs, id: &str) -> VerbResult {
     let container = Container::load(&crate::commands::common::root(global)?, id)?;
-    if container.status() != Status::Paused {
+    if container.status() != ContainerStatus::Paused {
         return Err(wrong("container not paused"));
     }
     let cgroup = freezer(container.state()?)?;

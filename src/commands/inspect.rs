@@ -5,7 +5,7 @@ use crate::sys::start::ExitCode;
 use serde_json::json;
 
 use crate::cli::GlobalArgs;
-use crate::commands::common::Outcome;
+use crate::commands::common::VerbResult;
 use crate::error::Error;
 use crate::lifecycle::container::Container;
 use crate::lifecycle::ended::Ended;
@@ -15,7 +15,7 @@ use crate::network::cni::{Attachment, result};
 use crate::state::files::{CNI, LOG};
 
 /// The state that `state` prints, and what belongs to it.
-pub fn inspect(global: &GlobalArgs, id: &str) -> Outcome {
+pub fn inspect(global: &GlobalArgs, id: &str) -> VerbResult {
     let container = Container::load(&crate::commands::common::root(global)?, id)?;
     let state = container.state()?;
     let mut value = json!(Listing::of(&container, state));

@@ -14,9 +14,9 @@ use anyhow::{Context, anyhow, bail};
 use serde_json::{Value, json};
 
 use crate::cli::InstallArgs;
-use crate::commands::common::Outcome;
+use crate::commands::common::VerbResult;
 use crate::policy::Policy;
-use crate::sys::replace::{Kind, replace_path};
+use crate::sys::replace::{ReplaceMode, replace_path};
 
 /// The runtime as a caller is to know it.
 struct Handler {
@@ -74,7 +74,7 @@ const CALLERS: &[Caller] = &[
 ];
 
 /// Writes, prints or takes out the lines of the callers that were named.
-pub fn install(args: &InstallArgs) -> Outcome {
+pub fn install(args: &InstallArgs) -> VerbResult {
     let asked = |c: &&Caller| match c.name {
         "containerd" => args.containerd,
         "podman" => args.podman,
@@ -125,7 +125,7 @@ pub fn install(args: &InstallArgs) -> Outcome {
 
 /// The rules by which auditd(8) records changes to the runtime, its policy, its state and the ids of its containers. A
 /// watch of a directory that is missing would cover its name alone (audit.rules(7)), so the directories are made first.
-fn auditd(args: &InstallArgs) -> Outcome {
+fn auditd(args: &InstallArgs) -> VerbResult {
     const FILE: &str = "/etc/audit/rules.d/safebox.rules";
     let program = program(args)?;
     let places = [
@@ -250,7 +250,7 @@ fn apply(path: &Path, old: Option<&str>, new: Option<&str>) -> anyhow::Result<St
 
 fn replace(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> {
     let temp = suffixed(path, ".safebox-new");
-    replace_path(&temp, path, text.as_bytes(), Kind { mode, sync: true })?;
+    replace_path(&temp, path, text.as_bytes(), ReplaceMode { mode, sync: true })?;
     Ok(())
 }
 

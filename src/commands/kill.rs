@@ -4,13 +4,13 @@ use crate::sys::start::ExitCode;
 use std::os::fd::AsRawFd;
 
 use crate::cli::{GlobalArgs, KillArgs};
-use crate::commands::common::Outcome;
+use crate::commands::common::VerbResult;
 use crate::error::{Error, StateError};
-use crate::lifecycle::container::{Container, Status};
+use crate::lifecycle::container::{Container, ContainerStatus};
 use crate::sys::{Errno, process};
 
 /// Sends the signal. `--all` on a stopped container succeeds, as containerd expects.
-pub fn kill(global: &GlobalArgs, args: &KillArgs) -> Outcome {
+pub fn kill(global: &GlobalArgs, args: &KillArgs) -> VerbResult {
     let container = Container::load(&crate::commands::common::root(global)?, &args.id)?;
     // Go callers pass an empty text for an option that is not set.
     let signal = if args.signal.is_empty() { "SIGTERM" } else { &args.signal };
@@ -33,7 +33,7 @@ pub fn kill(global: &GlobalArgs, args: &KillArgs) -> Outcome {
         kill_all(&container, signal)?;
         return Ok(ExitCode::SUCCESS);
     }
-    if container.status() == Status::Stopped {
+    if container.status() == ContainerStatus::Stopped {
         return Err(not_running().into());
     }
     let (pid, pidfd) = crate::lifecycle::processes::open(&container).ok_or_else(not_running)?;

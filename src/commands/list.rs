@@ -4,13 +4,13 @@ use crate::sys::start::ExitCode;
 use std::io::Write;
 
 use crate::cli::{GlobalArgs, ListArgs, TableFormat};
-use crate::commands::common::Outcome;
+use crate::commands::common::VerbResult;
 use crate::error::Error;
 use crate::lifecycle::listing;
 use crate::log::Log;
 
 /// Lists containers.
-pub fn list(global: &GlobalArgs, args: &ListArgs, log: &Log) -> Outcome {
+pub fn list(global: &GlobalArgs, args: &ListArgs, log: &Log) -> VerbResult {
     if args.layers {
         return super::copies::list(global, args.quiet, args.format);
     }

@@ -6,10 +6,10 @@ use std::io::Write;
 use std::time::Duration;
 
 use crate::cli::{GlobalArgs, LogsArgs};
-use crate::commands::common::Outcome;
+use crate::commands::common::VerbResult;
 use crate::error::Error;
-use crate::lifecycle::container::{Container, Status};
-use crate::lifecycle::log_file::{Entry, Reader};
+use crate::lifecycle::container::{Container, ContainerStatus};
+use crate::lifecycle::log_file::{LogEntry, LogReader};
 use crate::lifecycle::processes;
 use crate::state::files::LOG;
 use crate::sys::tty;
@@ -18,7 +18,7 @@ use crate::sys::tty;
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Prints the log; `--follow` goes on until the container's end.
-pub fn logs(global: &GlobalArgs, args: &LogsArgs) -> Outcome {
+pub fn logs(global: &GlobalArgs, args: &LogsArgs) -> VerbResult {
     let container = Container::load(&crate::commands::common::root(global)?, &args.id)?;
     if !container.dir.join(LOG).exists() {
         return Err(Error::msg(format!(
@@ -27,8 +27,8 @@ pub fn logs(global: &GlobalArgs, args: &LogsArgs) -> Outcome {
         ))
         .into());
     }
-    let mut reader = Reader::new(&container.dir);
-    let mut last: VecDeque<Entry> = VecDeque::new();
+    let mut reader = LogReader::new(&container.dir);
+    let mut last: VecDeque<LogEntry> = VecDeque::new();
     let most = args.tail.map_or(usize::MAX, |tail| tail.0);
     let failed = |e: std::io::Error| Error::msg(format!("{}: {e}", container.dir.join(LOG).display()));
     loop {
@@ -53,7 +53,7 @@ pub fn logs(global: &GlobalArgs, args: &LogsArgs) -> Outcome {
     }
     loop {
         // Whether there can be more is asked before the log is read.
-        let over = container.status() == Status::Stopped && processes::monitor(&container).is_none();
+        let over = container.status() == ContainerStatus::Stopped && processes::monitor(&container).is_none();
         let entries = reader.read().map_err(failed)?;
         if print(&entries, args.timestamps).is_err() || (over && entries.is_empty()) {
             return Ok(ExitCode::SUCCESS);
@@ -65,7 +65,7 @@ pub fn logs(global: &GlobalArgs, args: &LogsArgs) -> Outcome {
 }
 
 /// Prints each stream to its own. An error means that the reader is gone.
-fn print(entries: &[Entry], timestamps: bool) -> std::io::Result<()> {
+fn print(entries: &[LogEntry], timestamps: bool) -> std::io::Result<()> {
     let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
     let terminals = [tty::is_tty(1), tty::is_tty(2)];
     for entry in entries {

@@ -3,16 +3,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::cgroup::figures::{Counters, Cpu};
-use crate::cgroup::ops::Events;
+use crate::cgroup::figures::{Counters, CpuTime};
+use crate::cgroup::ops::CgroupEvents;
 use crate::cgroup::{Cgroup, has};
 use crate::launch::prepare::Prepared;
 use crate::launch::value::Launch;
 use crate::lifecycle::account::{Account, CpuSeconds, Status};
-use crate::lifecycle::deadline::Cause;
-use crate::lifecycle::supervise::End;
-use crate::sys::process::Exit;
-use crate::sys::usage::Usage;
+use crate::lifecycle::deadline::EndCause;
+use crate::lifecycle::supervise::ContainerEnd;
+use crate::sys::process::ProcessExit;
+use crate::sys::usage::ResourceUsage;
 
 /// Reads the figures of a container's cgroups.
 pub(super) struct Meter {
@@ -21,7 +21,7 @@ pub(super) struct Meter {
     wanted: bool,
     /// The files in which the kernel counts OOM kills at the memory limit, and refused forks.
     counts: (Option<PathBuf>, Option<PathBuf>),
-    cpu: Option<Cpu>,
+    cpu: Option<CpuTime>,
     memory_peak: Option<u64>,
     pids_peak: Option<u64>,
     throttled: Option<Duration>,
@@ -68,12 +68,12 @@ impl Meter {
     pub(super) fn account(
         &self,
         (launch, prepared): (&Launch, &Prepared),
-        end: &End,
-        events: Events,
+        end: &ContainerEnd,
+        events: CgroupEvents,
     ) -> Account {
         let seconds =
-            |cpu: Cpu| CpuSeconds { user: cpu.user.as_secs_f64(), system: cpu.system.as_secs_f64() };
-        let of = |used: Usage| Cpu { user: used.user, system: used.system };
+            |cpu: CpuTime| CpuSeconds { user: cpu.user.as_secs_f64(), system: cpu.system.as_secs_f64() };
+        let of = |used: ResourceUsage| CpuTime { user: used.user, system: used.system };
         // Init's usage before the program's start does not belong to the program.
         let own = end.usage.zip(end.children).map(|(all, children)| of(all).since(of(children)));
         let of_group = self.cpu.map(|cpu| cpu.since(own.unwrap_or_default()));
@@ -92,8 +92,8 @@ impl Meter {
             status: status(end, events),
             exit_code: Some(end.code()),
             signal: match end.exit {
-                Exit::Signal(signal) => Some(signal),
-                Exit::Code(_) => None,
+                ProcessExit::Signal(signal) => Some(signal),
+                ProcessExit::Code(_) => None,
             },
             error: None,
             wall_seconds: Some(end.wall.as_secs_f64()),
@@ -115,16 +115,16 @@ impl Meter {
     }
 }
 
-fn status(end: &End, events: Events) -> Status {
+fn status(end: &ContainerEnd, events: CgroupEvents) -> Status {
     let cut = end.streams.iter().flatten().any(|count| count.cut > 0);
     match (end.cause, end.exit) {
-        (Some(Cause::Timeout), _) => Status::Timeout,
-        (Some(Cause::CpuTime), _) => Status::CpuTime,
-        (Some(Cause::OverlaySize), _) => Status::OverlaySize,
+        (Some(EndCause::Timeout), _) => Status::Timeout,
+        (Some(EndCause::CpuTime), _) => Status::CpuTime,
+        (Some(EndCause::OverlaySize), _) => Status::OverlaySize,
         // Exit code 137 alone is no evidence of an OOM kill.
-        (None, Exit::Signal(libc::SIGKILL)) if events.oom_kills > 0 => Status::Oom,
+        (None, ProcessExit::Signal(libc::SIGKILL)) if events.oom_kills > 0 => Status::Oom,
         _ if cut => Status::OutputLimit,
-        (None, Exit::Signal(_)) => Status::Signaled,
-        (None, Exit::Code(_)) => Status::Exited,
+        (None, ProcessExit::Signal(_)) => Status::Signaled,
+        (None, ProcessExit::Code(_)) => Status::Exited,
     }
 }

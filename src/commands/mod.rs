@@ -45,7 +45,7 @@ use crate::error::Error;
 use crate::log::Log;
 
 /// A failed verb: the error and the exit code.
-pub struct Failure {
+pub struct VerbFailure {
     /// The error.
     pub error: anyhow::Error,
     /// Exit code.
@@ -53,7 +53,7 @@ pub struct Failure {
 }
 
 /// Executes the verb.
-pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
+pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, VerbFailure> {
     let global = &cli.global;
     let doing = report::Doing::of(&cli);
     doing.iter().for_each(|doing| doing.begin(log));
@@ -105,7 +105,7 @@ pub fn dispatch(cli: Cli, log: &Log) -> Result<ExitCode, Failure> {
             Some(e) if code == 125 => e.run_code(),
             _ => code,
         };
-        Failure { error, code }
+        VerbFailure { error, code }
     })
 }
 

@@ -6,13 +6,13 @@ use std::process::Command;
 use crate::sys::start::ExitCode;
 
 use crate::cli::{GlobalArgs, PsArgs, TableFormat};
-use crate::commands::common::Outcome;
+use crate::commands::common::VerbResult;
 use crate::error::Error;
 use crate::lifecycle::container::Container;
 use crate::lifecycle::processes::processes;
 
 /// Lists the processes: host pids as JSON, or the table of ps(1).
-pub fn ps(global: &GlobalArgs, args: &PsArgs) -> Outcome {
+pub fn ps(global: &GlobalArgs, args: &PsArgs) -> VerbResult {
     let container = Container::load(&crate::commands::common::root(global)?, &args.id)?;
     let state = container.state()?;
     let pids = processes(&container, state)?;

@@ -5,25 +5,25 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::cli::{Cli, GlobalArgs, Verb};
-use crate::commands::common::Outcome;
+use crate::commands::common::VerbResult;
 use crate::config::Process;
 use crate::error::Error;
 use crate::lifecycle::account::Account;
 use crate::log::Log;
 use crate::state::State;
 use crate::tables::capabilities::CAPABILITIES;
-use crate::trail::event::{self, Event, Source, event};
+use crate::trail::event::{self, EventSource, TrailEvent, event};
 use crate::trail::spool;
 
 /// Writes a report; a lost one is logged, and stops nothing.
-fn send(root: &Path, log: &Log, events: impl FnOnce() -> Vec<Event>) {
+fn send(root: &Path, log: &Log, events: impl FnOnce() -> Vec<TrailEvent>) {
     if let Err(e) = spool::report(root, events) {
         log.warning(&format!("the audit trail lacks this {e}"));
     }
 }
 
-fn reported(name: &str, id: &str, details: Value) -> Event {
-    event(Source::Reported, name, id, details)
+fn reported(name: &str, id: &str, details: Value) -> TrailEvent {
+    event(EventSource::Reported, name, id, details)
 }
 
 /// What a process may do.
@@ -39,7 +39,7 @@ fn process(process: &Process) -> Value {
     })
 }
 
-fn made(name: &str, state: &State, pid: i32) -> Event {
+fn made(name: &str, state: &State, pid: i32) -> TrailEvent {
     let mut details = json!({ "pid": pid, "bundle": state.bundle, "hardened": state.hardened });
     let image =
         state.annotations.iter().find(|(key, _)| crate::policy::enforce::IMAGES.contains(&key.as_str()));
@@ -149,7 +149,7 @@ impl Doing {
     }
 
     /// After it; a refusal of the policy is an event of its own.
-    pub fn end(&self, log: &Log, outcome: &Outcome) {
+    pub fn end(&self, log: &Log, outcome: &VerbResult) {
         match outcome {
             Ok(_) if self.first || self.itself => {}
             Ok(_) => send(&self.root, log, || vec![reported(self.verb, &self.id, self.details.clone())]),

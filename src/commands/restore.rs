@@ -5,18 +5,18 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::path::{Path, PathBuf};
 
 use crate::cli::{GlobalArgs, RestoreArgs};
-use crate::commands::common::Outcome;
+use crate::commands::common::VerbResult;
 use crate::config::hooks::HookKind;
 use crate::criu::inside::{cgroups_of, guard, network, restrictions};
-use crate::criu::rpc::{self, Event, Kind, Line, opt};
-use crate::criu::wire::Message;
+use crate::criu::rpc::{self, CriuNotification, CriuRequestType, CriuSocket, opt};
+use crate::criu::wire::WireMessage;
 use crate::criu::{self, Directories, outside};
 use crate::error::{Error, Result, StateError};
 use crate::launch::prepare::{Draft, Prepared, draft};
-use crate::launch::value::{Launch, Root};
+use crate::launch::value::{Launch, RootSource};
 use crate::lifecycle::directory::StateLock;
 use crate::lifecycle::guardian::Keeper;
-use crate::lifecycle::name::Name;
+use crate::lifecycle::name::ReservedName;
 use crate::lifecycle::supervise::Supervisor;
 use crate::log::Log;
 use crate::perform::Cx;
@@ -35,19 +35,19 @@ const LOG: &str = "restore.log";
 
 /// Restores a container. The config is not hardened. The properties of the process itself (user,
 /// capabilities, filters, rlimits) are in the images; criu restores them.
-pub fn restore(global: &GlobalArgs, args: &RestoreArgs, log: &Log) -> Outcome {
+pub fn restore(global: &GlobalArgs, args: &RestoreArgs, log: &Log) -> VerbResult {
     let root = crate::commands::common::root(global)?;
     check(args, &root)?;
     let program = criu::program(global.criu.as_deref())?;
     let draft = draft_of(global, args, root)?;
-    let terminal = Terminal::of(&draft, args)?;
+    let terminal = TerminalReceiver::of(&draft, args)?;
     let dirs = Directories::open(&args.criu.flags(), None)?;
     if draft.config.is_new(NsKind::User) {
         dirs.reachable()?;
     }
     let descriptors = descriptors(&dirs.path)?;
     let (ours, theirs) = socket::seqpacket_pair().map_err(|e| Error::os("socketpair", "", e))?;
-    let ours = Line(ours);
+    let ours = CriuSocket(ours);
     let null = fs::openat(libc::AT_FDCWD, c"/dev/null", libc::O_RDWR, 0)
         .map_err(|e| Error::os("open", "/dev/null", e))?;
     if !args.detach && !args.no_subreaper {
@@ -55,7 +55,7 @@ pub fn restore(global: &GlobalArgs, args: &RestoreArgs, log: &Log) -> Outcome {
     }
     let supervisor = if args.detach { None } else { Some(Supervisor::new()?) };
     let mut control = Control::default();
-    let name = Name::take(&draft.state_dir, draft.launcher, &mut control)?;
+    let name = ReservedName::take(&draft.state_dir, draft.launcher, &mut control)?;
     let prepared = draft.place()?;
     let (plan, given, fds) = prepared.restore_plan(&program)?;
     let options = options(args, &prepared, (&fds, &descriptors))?;
@@ -122,7 +122,7 @@ fn context(
 /// The launch of the config in the bundle, as it is written.
 fn draft_of(global: &GlobalArgs, args: &RestoreArgs, root: PathBuf) -> anyhow::Result<Draft> {
     let mut launch = Launch {
-        root: Root::Bundle(args.bundle.clone().unwrap_or_else(|| ".".into())),
+        root: RootSource::Bundle(args.bundle.clone().unwrap_or_else(|| ".".into())),
         id: args.id.clone(),
         state_root: root,
         policy: Some(Policy::Privileged),
@@ -140,7 +140,7 @@ fn draft_of(global: &GlobalArgs, args: &RestoreArgs, root: PathBuf) -> anyhow::R
 }
 
 /// Receiver of the master end of the container's terminal.
-enum Terminal {
+enum TerminalReceiver {
     /// The container has no terminal.
     None,
     /// A socket of the caller.
@@ -149,14 +149,16 @@ enum Terminal {
     Ours(Option<i32>),
 }
 
-impl Terminal {
+impl TerminalReceiver {
     fn of(draft: &Draft, args: &RestoreArgs) -> Result<Self> {
         let terminal = draft.options.console == Console::Pty;
         crate::commands::common::check_terminal(args.detach, terminal, args.console_socket.is_some())?;
         match (&args.console_socket, terminal) {
-            (Some(path), _) => crate::launch::caller::connect("--console-socket", path).map(Terminal::Socket),
-            (None, true) => Ok(Terminal::Ours(None)),
-            (None, false) => Ok(Terminal::None),
+            (Some(path), _) => {
+                crate::launch::caller::connect("--console-socket", path).map(TerminalReceiver::Socket)
+            }
+            (None, true) => Ok(TerminalReceiver::Ours(None)),
+            (None, false) => Ok(TerminalReceiver::None),
         }
     }
 }
@@ -165,7 +167,7 @@ impl Terminal {
 struct Restored<'a> {
     prepared: &'a Prepared,
     args: &'a RestoreArgs,
-    terminal: Terminal,
+    terminal: TerminalReceiver,
     /// The container's init; 0 until criu has created it.
     pid: i32,
     pidfd: i32,
@@ -176,14 +178,22 @@ struct Restored<'a> {
 
 impl Restored<'_> {
     /// Runs criu, which waits at the other end of `line`.
-    fn by_criu(&mut self, line: Line, mut options: Message, dirs: &Directories, cx: &Cx) -> Result<()> {
+    fn by_criu(
+        &mut self,
+        line: CriuSocket,
+        mut options: WireMessage,
+        dirs: &Directories,
+        cx: &Cx,
+    ) -> Result<()> {
         let dirs = dirs.seen_by(cx.pid)?;
         dirs.name_in(&mut options);
         // criu is in the container's cgroups. They replace the cgroups that the images name.
         for (controller, path) in cgroups_of(cx.pid)? {
             options.nested(opt::CG_ROOT, &rpc::pair(&controller, &path));
         }
-        let answer = rpc::converse(line.0, &rpc::request(Kind::Restore, &options), &mut |e| self.on_event(e));
+        let answer = rpc::converse(line.0, &rpc::request(CriuRequestType::Restore, &options), &mut |e| {
+            self.on_event(e)
+        });
         drop(line);
         // criu ends by itself, also after an error, and its processes with it.
         process::wait(cx.pid, 0).map_err(|e| Error::os("waitpid", "criu", e))?;
@@ -195,7 +205,7 @@ impl Restored<'_> {
     }
 
     /// Handles criu's notifications. An error makes criu abort and kill the processes it has created.
-    fn on_event(&mut self, event: Event) -> Result<()> {
+    fn on_event(&mut self, event: CriuNotification) -> Result<()> {
         match event.name.as_str() {
             "setup-namespaces" => self.namespaces_exist(event.pid),
             "orphan-pts-master" => self.terminal_exists(event.fd),
@@ -224,16 +234,16 @@ impl Restored<'_> {
     fn terminal_exists(&mut self, master: Option<i32>) -> Result<()> {
         let master = master.ok_or_else(|| Error::msg("criu announced a terminal but did not send it"))?;
         match &mut self.terminal {
-            Terminal::Ours(slot) => {
+            TerminalReceiver::Ours(slot) => {
                 *slot = Some(master);
                 if crate::launch::stdio::lines_end_in_lf() {
                     tty::clear_onlcr(master).map_err(|e| Error::os("tcsetattr", "the terminal", e))?;
                 }
                 Ok(())
             }
-            Terminal::Socket(to) => socket::send_pty(*to, master)
+            TerminalReceiver::Socket(to) => socket::send_pty(*to, master)
                 .map_err(|e| Error::os("send the terminal", "--console-socket", e)),
-            Terminal::None => Err(Error::msg(
+            TerminalReceiver::None => Err(Error::msg(
                 "the images contain a terminal, but the config has none: set /process/terminal",
             )),
         }
@@ -268,9 +278,9 @@ impl Restored<'_> {
     }
 
     /// In the foreground: waits for the container and returns its exit code.
-    fn watch(self, mut supervisor: Supervisor, plan: &Plan, hold: &StateLock) -> Outcome {
+    fn watch(self, mut supervisor: Supervisor, plan: &Plan, hold: &StateLock) -> VerbResult {
         let master = match self.terminal {
-            Terminal::Ours(master) => master,
+            TerminalReceiver::Ours(master) => master,
             _ => None,
         };
         let _keeper = master.and_then(|_| Keeper::of_terminal());
@@ -298,7 +308,7 @@ fn options(
     args: &RestoreArgs,
     prepared: &Prepared,
     (fds, descriptors): (&rows::CriuFds, &[String]),
-) -> Result<Message> {
+) -> Result<WireMessage> {
     let config = &prepared.config;
     let mut m = criu::options(&args.criu.flags(), LOG, &config.annotations)?;
     m.switch(opt::EVASIVE_DEVICES, true)

@@ -9,23 +9,23 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 use crate::cli::{GlobalArgs, RunArgs};
-use crate::commands::common::{Outcome, inherit, policy, root_of, terminals};
-use crate::commands::foreground::{Watch, begin, launched, proxy};
+use crate::commands::common::{VerbResult, inherit, policy, root_of, terminals};
+use crate::commands::foreground::{ForegroundRun, begin, launched, proxy};
 use crate::commands::run::names::{MadeFiles, made_up_id};
 use crate::error::{Error, ExecError};
 use crate::input;
 use crate::launch::prepare::{Draft, Prepared, draft};
 use crate::launch::stdio::{self, Launcher};
-use crate::launch::value::{Access, Launch, LogDriver, Root};
+use crate::launch::value::{Access, Launch, LogDriver, RootSource};
 use crate::launch::would::check_program;
 use crate::launch::{images, layers, weaker};
 use crate::lifecycle::account::Account;
-use crate::lifecycle::detach::{self, Ready, Side};
-use crate::lifecycle::name::Name;
+use crate::lifecycle::detach::{self, DetachSide, Ready};
+use crate::lifecycle::name::ReservedName;
 use crate::lifecycle::result::Sink;
 use crate::lifecycle::supervise::Supervisor;
 use crate::log::Log;
-use crate::network::handle::Helper;
+use crate::network::handle::HelperHandle;
 use crate::perform::Cx;
 use crate::perform::control::Control;
 use crate::perform::runtime::Helpers;
@@ -114,7 +114,7 @@ fn complete(global: &GlobalArgs, args: &mut RunArgs, log: &Log) -> Result<Launch
     root_and_id(global, args, &mut launch)?;
     launch.state_root = crate::commands::common::root(global)?;
     launch.args = std::mem::take(&mut args.args);
-    if launch.args.is_empty() && matches!(launch.root, Root::Directory(_)) {
+    if launch.args.is_empty() && matches!(launch.root, RootSource::Directory(_)) {
         launch.args = vec!["/bin/sh".into()];
     }
     launch.policy = Some(policy(global, &launch));
@@ -216,7 +216,7 @@ fn notices(launch: &Launch, prepared: &Prepared) {
 }
 
 /// Runs a bundle, a directory, or this machine's programs. Whatever the end, the account goes where `--result` says.
-pub fn run(global: &GlobalArgs, mut args: RunArgs, log: &Log) -> Outcome {
+pub fn run(global: &GlobalArgs, mut args: RunArgs, log: &Log) -> VerbResult {
     let sink = Sink::of(&args.options.0.life)?;
     let mut id = args.options.0.life.name.clone().or_else(|| args.target.clone()).unwrap_or_default();
     let Some(sink) = sink else { return started(global, &mut args, log, (None, &mut id)) };
@@ -234,7 +234,7 @@ fn started(
     args: &mut RunArgs,
     log: &Log,
     (sink, id): (Option<&Sink>, &mut String),
-) -> Outcome {
+) -> VerbResult {
     let launch = complete(global, args, log)?;
     id.clone_from(&launch.id);
     let (life, root) = (&launch.life, &launch.state_root);
@@ -265,7 +265,7 @@ fn started(
     }
     // A reader who steps through the plan keeps Ctrl-C.
     let supervisor = (watches && !control.asks()).then(Supervisor::new).transpose()?;
-    let name = Name::take(&draft.state_dir, draft.launcher, &mut control)?;
+    let name = ReservedName::take(&draft.state_dir, draft.launcher, &mut control)?;
     let mut prepared = draft.place()?;
     judge(global, &launch, &mut prepared);
     let (plan, slots) = prepared.plan()?;
@@ -283,7 +283,7 @@ fn started(
         let named = args.target.as_deref() == Some(launch.id.as_str()) && !prepared.config.hardening.hardened;
         return if global.as_runc || named { Ok(code) } else { print_id(&launch.id) };
     }
-    let watch = Watch { launch: &launch, prepared: &prepared, plan: &plan, slots: &slots, log, sink };
+    let watch = ForegroundRun { launch: &launch, prepared: &prepared, plan: &plan, slots: &slots, log, sink };
     match watch.run(cx, &mut control, supervisor, (master, ready)) {
         Ok(code) => {
             made.keep();
@@ -298,7 +298,7 @@ fn started(
 /// The launch, up to what its name decides. A directory without the program is refused before mount points are made in it.
 fn draft_of(launch: &Launch) -> Result<Draft, Error> {
     let draft = draft(launch)?;
-    if matches!(launch.root, Root::Directory(_)) {
+    if matches!(launch.root, RootSource::Directory(_)) {
         check_program(&draft.config, &draft.bundle.rootfs_path)?;
     }
     Ok(draft)
@@ -311,9 +311,9 @@ fn monitor(launch: &Launch, draft: &mut Draft) -> anyhow::Result<ControlFlow<Exi
         return Ok(ControlFlow::Continue(None));
     }
     let ready = match detach::split()? {
-        Side::Monitor(ready) => ready,
-        Side::Started => return Ok(ControlFlow::Break(print_id(&launch.id)?)),
-        Side::Failed(code) => {
+        DetachSide::Monitor(ready) => ready,
+        DetachSide::Started => return Ok(ControlFlow::Break(print_id(&launch.id)?)),
+        DetachSide::Failed(code) => {
             return Ok(ControlFlow::Break(ExitCode::from(u8::try_from(code).unwrap_or(125))));
         }
     };
@@ -354,7 +354,7 @@ fn context(
 /// Adds to the error for a missing program the place of that program on this machine, if it is not shown.
 fn place_outside(launch: &Launch, error: anyhow::Error) -> anyhow::Error {
     let Some(Error::Exec(missing)) = error.downcast_ref::<Error>() else { return error };
-    let looked_up = missing.not_found && missing.bare.is_none() && launch.root == Root::Host;
+    let looked_up = missing.not_found && missing.bare.is_none() && launch.root == RootSource::Host;
     let program = launch.process.entrypoint.as_ref().or(launch.args.first()).filter(|_| looked_up);
     let Some(place) = program.and_then(|program| images::outside(program)) else { return error };
     let message = format!("{} ({place})", missing.message);
@@ -387,7 +387,7 @@ fn again(launch: &Launch) -> Option<crate::state::Command> {
         "" => format!("--{long}"),
         value => format!("--{long}={value}"),
     }));
-    if let Root::Bundle(dir) = &launch.root {
+    if let RootSource::Bundle(dir) = &launch.root {
         words.push(format!("{}/", std::path::absolute(dir).ok()?.to_str()?.trim_end_matches('/')));
     }
     if !launch.args.is_empty() {
@@ -398,7 +398,7 @@ fn again(launch: &Launch) -> Option<crate::state::Command> {
 }
 
 /// Prints the id of a detached container.
-fn print_id(id: &str) -> Outcome {
+fn print_id(id: &str) -> VerbResult {
     // If stdout is a file, the program may have reopened it and written to it already: append.
     nix::unistd::lseek(std::io::stdout(), 0, nix::unistd::Whence::SeekEnd).unwrap_or_default();
     writeln!(std::io::stdout(), "{id}")?;
@@ -420,11 +420,11 @@ fn detached(
     (plan, slots): (&Checked<Plan>, &PlanSlots),
     mut cx: Cx,
     control: &mut Control,
-) -> Outcome {
+) -> VerbResult {
     let hold = launched(prepared, plan, &mut cx, control, &mut Helpers::default())?;
     begin(prepared, plan, &cx, &hold)?;
     crate::commands::report::running(&launch.state_root, log, &prepared.state, cx.pid);
-    cx.helper.take().into_iter().for_each(Helper::release);
+    cx.helper.take().into_iter().for_each(HelperHandle::release);
     crate::lifecycle::notify::wait_for(proxy(&cx, slots), cx.pid)?;
     Ok(ExitCode::SUCCESS)
 }

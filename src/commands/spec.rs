@@ -4,13 +4,13 @@ use crate::sys::start::ExitCode;
 use std::io::Write;
 
 use crate::cli;
-use crate::commands::common::Outcome;
+use crate::commands::common::VerbResult;
 use crate::config::template;
 use crate::error::Error;
 use crate::sys::rlimit;
 
 /// Writes a config.json that runs `sh`, like runc's. An existing file is an error.
-pub fn spec(args: &cli::SpecArgs) -> Outcome {
+pub fn spec(args: &cli::SpecArgs) -> VerbResult {
     let dir = args.bundle.clone().unwrap_or_else(|| ".".into());
     let ids = args.rootless.then(|| (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw()));
     let cgroup_v2 = crate::cgroup::Hierarchy::probe().is_ok_and(|host| host.is_v2());
@@ -35,7 +35,7 @@ pub fn spec(args: &cli::SpecArgs) -> Outcome {
 }
 
 /// Prints what this runtime supports (features.md).
-pub fn features() -> Outcome {
+pub fn features() -> VerbResult {
     let f = crate::seccomp::features();
     let seccomp = serde_json::json!({
         "enabled": true,

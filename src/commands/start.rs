@@ -6,11 +6,11 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
 use crate::cli::GlobalArgs;
-use crate::commands::common::Outcome;
+use crate::commands::common::VerbResult;
 use crate::config::hooks::HookKind;
 use crate::error::{Error, StateError};
 use crate::launch::filters::compile;
-use crate::lifecycle::container::{Container, Status};
+use crate::lifecycle::container::{Container, ContainerStatus};
 use crate::lifecycle::hook_points::{hooks, poststart};
 use crate::perform::Call;
 use crate::perform::HookError;
@@ -20,19 +20,19 @@ use crate::sys::cstr::as_path;
 use crate::sys::{Errno, fs};
 
 /// Starts a created container.
-pub fn start(global: &GlobalArgs, id: &str) -> Outcome {
+pub fn start(global: &GlobalArgs, id: &str) -> VerbResult {
     let container = Container::load(&crate::commands::common::root(global)?, id)?;
     let lock = container.lock()?;
     // Load again under the lock: a create may have changed the state since the first load.
     let container = Container::load(&crate::commands::common::root(global)?, id)?;
     let state = container.state()?;
     match container.status() {
-        Status::Created => {}
-        Status::Stopped => return Err(wrong("cannot start a container that has stopped")),
-        Status::Creating => return Err(wrong("cannot start a container that is being created")),
-        Status::Running => return Err(wrong("cannot start an already running container")),
+        ContainerStatus::Created => {}
+        ContainerStatus::Stopped => return Err(wrong("cannot start a container that has stopped")),
+        ContainerStatus::Creating => return Err(wrong("cannot start a container that is being created")),
+        ContainerStatus::Running => return Err(wrong("cannot start an already running container")),
         // A frozen init cannot read the byte.
-        Status::Paused => return Err(wrong("cannot start a container in the paused state")),
+        ContainerStatus::Paused => return Err(wrong("cannot start a container in the paused state")),
     }
     let of = container.process_id().ok_or_else(|| Error::msg("the container process is gone"))?;
     if state.shares_host_root && !state.hooks.start_container.is_empty() {

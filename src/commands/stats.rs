@@ -10,9 +10,9 @@ use serde_json::{Value, json};
 use crate::cgroup::figures::Counters;
 use crate::cgroup::stats;
 use crate::cli::{GlobalArgs, StatsArgs, TableFormat};
-use crate::commands::common::Outcome;
+use crate::commands::common::VerbResult;
 use crate::error::Result;
-use crate::lifecycle::container::{self, Container, Status};
+use crate::lifecycle::container::{self, Container, ContainerStatus};
 
 /// Between two samples.
 const SAMPLE: Duration = Duration::from_secs(1);
@@ -26,7 +26,7 @@ struct Sample {
 }
 
 /// Prints a row for each container, once or every second.
-pub fn stats(global: &GlobalArgs, args: &StatsArgs) -> Outcome {
+pub fn stats(global: &GlobalArgs, args: &StatsArgs) -> VerbResult {
     let root = crate::commands::common::root(global)?;
     let mut before = look(&root, &args.ids)?;
     loop {
@@ -45,7 +45,7 @@ pub fn stats(global: &GlobalArgs, args: &StatsArgs) -> Outcome {
 fn look(root: &Path, ids: &[String]) -> Result<Vec<Sample>> {
     if ids.is_empty() {
         let (samples, _) = container::all(root, |c| match c.status() {
-            Status::Running | Status::Paused => sample(root, &c.id).ok(),
+            ContainerStatus::Running | ContainerStatus::Paused => sample(root, &c.id).ok(),
             _ => None,
         });
         return Ok(samples.into_iter().flatten().collect());

@@ -6,9 +6,9 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use crate::cli::{GlobalArgs, IdArgs, StopArgs};
-use crate::commands::common::Outcome;
+use crate::commands::common::VerbResult;
 use crate::error::{Error, Result};
-use crate::lifecycle::container::{Container, Status};
+use crate::lifecycle::container::{Container, ContainerStatus};
 use crate::lifecycle::ended::Ended;
 use crate::lifecycle::processes::{self, Killer};
 use crate::sys::process;
@@ -17,7 +17,7 @@ use crate::sys::process;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Asks the program to end, and kills the container after `--time`. One that has ended is as was asked.
-pub fn stop(global: &GlobalArgs, args: &StopArgs) -> Outcome {
+pub fn stop(global: &GlobalArgs, args: &StopArgs) -> VerbResult {
     let container = Container::load(&crate::commands::common::root(global)?, &args.id)?;
     let state = container.state()?;
     let grace = args.time.unwrap_or(Duration::from_millis(state.stop.millis));
@@ -54,7 +54,7 @@ fn ended_by(pidfd: i32, end: Instant) -> bool {
 }
 
 /// Waits for the end, and prints the exit code.
-pub fn wait(global: &GlobalArgs, args: &IdArgs) -> Outcome {
+pub fn wait(global: &GlobalArgs, args: &IdArgs) -> VerbResult {
     let container = Container::load(&crate::commands::common::root(global)?, &args.id)?;
     if let Some((_, pidfd)) = processes::open(&container) {
         process::poll_in([pidfd.as_raw_fd()]).map_err(|e| Error::os("poll", "the container", e))?;
@@ -67,7 +67,7 @@ pub fn wait(global: &GlobalArgs, args: &IdArgs) -> Outcome {
 }
 
 fn exit_code(container: &Container) -> Result<i32> {
-    if container.status() == Status::Created {
+    if container.status() == ContainerStatus::Created {
         return Err(Error::msg(format!("container {} is created and not started", container.id)));
     }
     let state = container.state()?;

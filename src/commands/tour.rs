@@ -3,12 +3,12 @@
 use crate::sys::start::ExitCode;
 
 use crate::cli;
-use crate::commands::common::Outcome;
+use crate::commands::common::VerbResult;
 use crate::sys::tty;
 use crate::tour;
 
 /// Shows the layers, or performs one attack.
-pub fn tour(args: &cli::TourArgs) -> Outcome {
+pub fn tour(args: &cli::TourArgs) -> VerbResult {
     if let Some(name) = &args.attack {
         return Ok(ExitCode::from(tour::attack(name, &args.arguments)?));
     }

@@ -5,12 +5,12 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use crate::cli::GlobalArgs;
-use crate::commands::common::Outcome;
+use crate::commands::common::VerbResult;
 use crate::error::Error;
 use crate::lifecycle::container::Container;
 
 /// Prints the unit. The container of `run --detach` itself is left as it is.
-pub fn unit(global: &GlobalArgs, id: &str, program: Option<PathBuf>) -> Outcome {
+pub fn unit(global: &GlobalArgs, id: &str, program: Option<PathBuf>) -> VerbResult {
     let root = crate::commands::common::root(global)?;
     let container = Container::load(&root, id)?;
     let state = container.state()?;

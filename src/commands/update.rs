@@ -5,12 +5,12 @@ use crate::sys::start::ExitCode;
 use crate::bundle::MAX_CONFIG;
 use crate::cgroup::update;
 use crate::cli::{GlobalArgs, UpdateArgs};
-use crate::commands::common::Outcome;
+use crate::commands::common::VerbResult;
 use crate::commands::report;
 use crate::config::Resources;
 use crate::error::{Error, Result, StateError};
 use crate::host::Host;
-use crate::lifecycle::container::{Container, Status};
+use crate::lifecycle::container::{Container, ContainerStatus};
 use crate::log::Log;
 use crate::policy::Posture;
 use crate::state::State;
@@ -18,7 +18,7 @@ use crate::sys::read::at_most;
 use crate::tables::limits::{Limit, row};
 
 /// Applies the named limits and stores them in the state.
-pub fn update(global: &GlobalArgs, args: &UpdateArgs, log: &Log) -> Outcome {
+pub fn update(global: &GlobalArgs, args: &UpdateArgs, log: &Log) -> VerbResult {
     let root = crate::commands::common::root(global)?;
     let change = match &args.resources {
         Some(path) => read_resources(path)?,
@@ -28,7 +28,7 @@ pub fn update(global: &GlobalArgs, args: &UpdateArgs, log: &Log) -> Outcome {
     let _lock = container.lock()?;
     // Load again under the lock: another update may have changed the state since the first load.
     let container = Container::load(&root, &args.id)?;
-    if container.status() == Status::Stopped {
+    if container.status() == ContainerStatus::Stopped {
         return Err(Error::from(StateError::Wrong("container not running".into())).into());
     }
     let mut state = container.state()?.clone();

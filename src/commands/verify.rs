@@ -8,21 +8,21 @@ use std::path::PathBuf;
 use anyhow::{anyhow, bail};
 use serde_json::json;
 
-use crate::audit::verify::{Circumstances, Outcome as Found, compare};
+use crate::audit::verify::{Circumstances, Comparison, compare};
 use crate::audit::{foreign, running};
 use crate::bundle::Bundle;
 use crate::cgroup::devices;
 use crate::cli::{GlobalArgs, TableFormat, VerifyArgs};
-use crate::commands::common::{Outcome, print_json, root};
+use crate::commands::common::{VerbResult, print_json, root};
 use crate::error::escaped_line;
 use crate::host::Host;
 use crate::lifecycle::container::Container;
 use crate::policy::posture::{Known, process_sysctl};
-use crate::policy::{Machine, Posture};
+use crate::policy::{MachineFacts, Posture};
 use crate::state::State;
 
 /// Compares and prints the differences; exit code 1 on any difference.
-pub fn verify(global: &GlobalArgs, args: &VerifyArgs) -> Outcome {
+pub fn verify(global: &GlobalArgs, args: &VerifyArgs) -> VerbResult {
     let host = Host::probe()?;
     let (target, pid, asked, given) = match (&args.id, args.pid) {
         (Some(id), _) => ours(global, id, &host)?,
@@ -32,7 +32,7 @@ pub fn verify(global: &GlobalArgs, args: &VerifyArgs) -> Outcome {
     // The request decides only which paths are examined, not their state.
     let list = |list: &Known<Vec<PathBuf>>| list.clone().unwrap_or_default();
     let paths = [list(&asked.masked), list(&asked.readonly)].concat();
-    let mut observed = Posture::of_process(pid, Machine::of(&host), &paths)?;
+    let mut observed = Posture::of_process(pid, MachineFacts::of(&host), &paths)?;
     let keys: Vec<String> = asked.sysctl.iter().flatten().map(|(key, _)| key.clone()).collect();
     if !keys.is_empty() {
         observed.sysctl = process_sysctl::of(pid, &keys);
@@ -45,10 +45,10 @@ pub fn verify(global: &GlobalArgs, args: &VerifyArgs) -> Outcome {
     Ok(if found.differences.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-type Target = (String, i32, Posture, Circumstances);
+type VerifyTarget = (String, i32, Posture, Circumstances);
 
 /// A container of safebox: the request is in its state.
-fn ours(global: &GlobalArgs, id: &str, host: &Host) -> anyhow::Result<Target> {
+fn ours(global: &GlobalArgs, id: &str, host: &Host) -> anyhow::Result<VerifyTarget> {
     let root = root(global)?;
     let pid = running::process_of(&root, id)?;
     let container = Container::load(&root, id)?;
@@ -79,7 +79,7 @@ fn device_program(state: &State, host: &Host) -> Option<(PathBuf, Known<bool>)> 
 }
 
 /// A container of another runtime: the request is in its bundle.
-fn foreign(pid: i32, bundle: Option<PathBuf>, host: &Host) -> anyhow::Result<Target> {
+fn foreign(pid: i32, bundle: Option<PathBuf>, host: &Host) -> anyhow::Result<VerifyTarget> {
     if !std::path::Path::new("/proc").join(pid.to_string()).exists() {
         bail!("--pid {pid}: no such process");
     }
@@ -87,13 +87,13 @@ fn foreign(pid: i32, bundle: Option<PathBuf>, host: &Host) -> anyhow::Result<Tar
         anyhow!("--pid {pid}: neither runc, crun nor containerd knows this process: give its bundle with --bundle DIR")
     })?;
     let (_, config) = Bundle::open(&bundle)?;
-    let asked = Posture::of_config(&config, Machine::of(host));
+    let asked = Posture::of_config(&config, MachineFacts::of(host));
     let device_cgroup = host.rootless.is_none() && !host.cgroups.is_v2();
     let given = Circumstances { device_cgroup, foreign: true, ..Circumstances::default() };
     Ok((bundle.display().to_string(), pid, asked, given))
 }
 
-fn table(target: &str, pid: i32, found: &Found) -> String {
+fn table(target: &str, pid: i32, found: &Comparison) -> String {
     let mut out = format!(
         "{} (process {pid}): {} layers compared, {} differences\n",
         escaped_line(target),
@@ -120,7 +120,7 @@ fn table(target: &str, pid: i32, found: &Found) -> String {
     out
 }
 
-fn value(target: &str, pid: i32, found: &Found) -> serde_json::Value {
+fn value(target: &str, pid: i32, found: &Comparison) -> serde_json::Value {
     let differences: Vec<_> = found
         .differences
         .iter()

@@ -8,13 +8,13 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::cli::{GlobalArgs, WatchArgs};
-use crate::commands::common::{Outcome, root};
+use crate::commands::common::{VerbResult, root};
 use crate::error::{Error, Result, escaped_line};
 use crate::policy::Posture;
 use crate::state::State;
 use crate::sys::{io, rlimit, signal};
 use crate::trail::chain::{Bounds, Chain, verify};
-use crate::trail::event::{self, Event, Source, event};
+use crate::trail::event::{self, EventSource, TrailEvent, event};
 use crate::trail::observer::Observer;
 use crate::trail::spool::Spool;
 
@@ -22,7 +22,7 @@ use crate::trail::spool::Spool;
 const LEAST: i64 = 64 << 10;
 
 /// Writes the trail, or checks one.
-pub fn watch(global: &GlobalArgs, args: &WatchArgs) -> Outcome {
+pub fn watch(global: &GlobalArgs, args: &WatchArgs) -> VerbResult {
     if let Some(path) = &args.verify {
         return checked(path, args.head.as_deref());
     }
@@ -77,7 +77,7 @@ impl Watcher {
     fn begin(&mut self, resumed: bool, torn: u64) -> Result<()> {
         let cut = (torn > 0).then_some(torn);
         let details = json!({ "root": self.root, "resumed": resumed, "removedBytes": cut });
-        let first = event(Source::Reported, "begin", "", details);
+        let first = event(EventSource::Reported, "begin", "", details);
         let listed = self.observer.list();
         self.write(std::iter::once(first).chain(listed))?;
         crate::lifecycle::notify::notify_ready();
@@ -92,7 +92,7 @@ impl Watcher {
             let seen = self.observer.look();
             if self.spool.lost() {
                 let why = "a verb could not write its report: the disk is full, or no watcher read them";
-                self.write([event(Source::Observed, "lost", "", json!({ "why": why }))])?;
+                self.write([event(EventSource::Observed, "lost", "", json!({ "why": why }))])?;
             }
             self.write(seen)?;
             if std::mem::take(&mut self.wrote) {
@@ -128,10 +128,10 @@ impl Watcher {
 
     fn take(&mut self, lines: &[String]) -> Result<()> {
         for line in lines {
-            let reported: Event = match serde_json::from_str(line) {
+            let reported: TrailEvent = match serde_json::from_str(line) {
                 Ok(Value::Object(reported)) => reported,
                 // Cut short by a full disk.
-                _ => event(Source::Observed, "unreadable", "", json!({ "line": event::text(line) })),
+                _ => event(EventSource::Observed, "unreadable", "", json!({ "line": event::text(line) })),
             };
             let before = self.observer.reported(&reported);
             let exposed = self.exposed(&reported);
@@ -142,15 +142,15 @@ impl Watcher {
     }
 
     /// A new container that can see the trail's file.
-    fn exposed(&self, reported: &Event) -> Option<Event> {
+    fn exposed(&self, reported: &TrailEvent) -> Option<TrailEvent> {
         let text = |key: &str| reported.get(key).and_then(Value::as_str).unwrap_or_default();
         let file = self.output.as_ref().filter(|_| text("event") == "create")?;
         let container = crate::lifecycle::container::Container::load(&self.root, text("id")).ok()?;
         let why = sees(container.state.as_ref()?, file)?;
-        Some(event(Source::Observed, "exposed", text("id"), json!({ "file": file, "why": why })))
+        Some(event(EventSource::Observed, "exposed", text("id"), json!({ "file": file, "why": why })))
     }
 
-    fn write(&mut self, events: impl IntoIterator<Item = Event>) -> Result<()> {
+    fn write(&mut self, events: impl IntoIterator<Item = TrailEvent>) -> Result<()> {
         for event in events {
             self.wrote = true;
             if let Err(e) = self.chain.write(&event) {
@@ -172,7 +172,7 @@ impl Watcher {
     }
 
     /// Ends the watch: the last reports, and the last line.
-    fn end(mut self, number: i32) -> Outcome {
+    fn end(mut self, number: i32) -> VerbResult {
         self.reports()?;
         let Watcher { mut chain, spool, mut observer, .. } = self;
         for line in spool.close()? {
@@ -183,7 +183,7 @@ impl Watcher {
             }
         }
         let signal = crate::tables::signals::name(number);
-        chain.write(&event(Source::Reported, "finish", "", json!({ "signal": signal })))?;
+        chain.write(&event(EventSource::Reported, "finish", "", json!({ "signal": signal })))?;
         chain.sync()?;
         Ok(ExitCode::SUCCESS)
     }
@@ -218,7 +218,7 @@ fn sees(state: &State, file: &Path) -> Option<String> {
 }
 
 /// `--verify`: 0 if the chain is whole, 1 if it is not.
-fn checked(path: &Path, head: Option<&str>) -> Outcome {
+fn checked(path: &Path, head: Option<&str>) -> VerbResult {
     let mut out = std::io::stdout().lock();
     let shown = escaped_line(&path.display().to_string());
     match verify(path, head)? {

@@ -7,27 +7,27 @@ use super::ConfigError;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct At<'a> {
     parent: Option<&'a At<'a>>,
-    key: Key<'a>,
+    key: PointerKey<'a>,
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Key<'a> {
+enum PointerKey<'a> {
     Name(&'a str),
     Index(usize),
 }
 
 impl<'a> At<'a> {
     /// The root of the document.
-    pub const ROOT: At<'static> = At { parent: None, key: Key::Index(0) };
+    pub const ROOT: At<'static> = At { parent: None, key: PointerKey::Index(0) };
 
     /// The position of the member `name` of this object.
     pub fn key(&'a self, name: &'a str) -> At<'a> {
-        At { parent: Some(self), key: Key::Name(name) }
+        At { parent: Some(self), key: PointerKey::Name(name) }
     }
 
     /// The position of the element `index` of this array.
     pub fn index(&'a self, index: usize) -> At<'a> {
-        At { parent: Some(self), key: Key::Index(index) }
+        At { parent: Some(self), key: PointerKey::Index(index) }
     }
 
     /// An error at this position.
@@ -40,8 +40,8 @@ impl<'a> At<'a> {
         let Some(parent) = self.parent else { return String::new() };
         let mut pointer = parent.pointer();
         match self.key {
-            Key::Name(name) => push_name(&mut pointer, name),
-            Key::Index(index) => pointer.push_str(&format!("/{index}")),
+            PointerKey::Name(name) => push_name(&mut pointer, name),
+            PointerKey::Index(index) => pointer.push_str(&format!("/{index}")),
         }
         pointer
     }

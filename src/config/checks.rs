@@ -5,10 +5,10 @@ use super::{Config, ConfigError, sysctl};
 use crate::tables::namespaces::NsKind;
 
 /// A check of a complete config.
-type Check = fn(&Config) -> Result<(), ConfigError>;
+type ConfigCheck = fn(&Config) -> Result<(), ConfigError>;
 
 /// All checks; the first failure is reported.
-pub(super) const CHECKS: &[Check] = &[
+pub(super) const CHECKS: &[ConfigCheck] = &[
     names_need_uts,
     new_user_needs_mappings,
     offsets_need_time,

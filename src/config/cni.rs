@@ -22,7 +22,7 @@ pub struct Cni {
     /// The network's name.
     pub name: String,
     /// What its file says; read when the launch is prepared.
-    pub list: Option<List>,
+    pub list: Option<NetworkConfigList>,
 }
 
 /// Where networks are described and plugins are, if not in the places of libcni.
@@ -48,7 +48,7 @@ impl Places {
 
 /// A network configuration list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct List {
+pub struct NetworkConfigList {
     /// The network's name.
     pub name: String,
     /// Version of the specification.
@@ -59,9 +59,9 @@ pub struct List {
     pub plugins: Vec<Map<String, Value>>,
 }
 
-impl List {
+impl NetworkConfigList {
     /// A `.conflist`, or (`single`) a `.conf` with one plugin.
-    pub fn parse(text: &[u8], single: bool) -> Result<List, String> {
+    pub fn parse(text: &[u8], single: bool) -> Result<NetworkConfigList, String> {
         let mut file: Map<String, Value> = serde_json::from_slice(text).map_err(|e| e.to_string())?;
         let name = file.get("name").and_then(Value::as_str).unwrap_or_default().to_string();
         check_name(&name)?;
@@ -77,7 +77,7 @@ impl List {
             (false, Some(Value::Array(list))) => list.into_iter().map(object).collect::<Result<_, _>>()?,
             (false, _) => return Err("plugins: an array is needed".into()),
         };
-        let list = List { name, version, check, plugins };
+        let list = NetworkConfigList { name, version, check, plugins };
         if list.plugins.is_empty() {
             return Err("plugins: at least one is needed".into());
         }
@@ -155,13 +155,14 @@ mod tests {
     fn lists_and_single_plugins() {
         let text = br#"{"cniVersion":"1.0.0","name":"net-1","disableCheck":"true","plugins":[{"type":"bridge","portIsolation":true},
             {"type":"portmap","capabilities":{"portMappings":true}}]}"#;
-        let list = List::parse(text, false).unwrap();
+        let list = NetworkConfigList::parse(text, false).unwrap();
         assert_eq!(
             (list.name.as_str(), list.check, list.types()),
             ("net-1", false, vec!["bridge", "portmap"])
         );
         assert!(list.maps_ports() && list.isolates());
-        let one = List::parse(br#"{"cniVersion":"0.4.0","name":"n","type":"ptp"}"#, true).unwrap();
+        let one =
+            NetworkConfigList::parse(br#"{"cniVersion":"0.4.0","name":"n","type":"ptp"}"#, true).unwrap();
         assert_eq!(
             (one.types(), one.check, one.maps_ports(), one.isolates()),
             (vec!["ptp"], true, false, false)
@@ -189,10 +190,10 @@ mod tests {
                 "disableCheck",
             ),
         ] {
-            let error = List::parse(text.as_bytes(), false).unwrap_err();
+            let error = NetworkConfigList::parse(text.as_bytes(), false).unwrap_err();
             assert!(error.contains(says), "{text}: {error}");
         }
         let list = br#"{"cniVersion":"1.0.0","name":"n","plugins":[{"type":"a"}]}"#;
-        assert!(List::parse(list, true).unwrap_err().contains("conflist"));
+        assert!(NetworkConfigList::parse(list, true).unwrap_err().contains("conflist"));
     }
 }

@@ -34,12 +34,12 @@ pub struct MountRow {
     /// `options`, without the size.
     pub options: &'static [&'static str],
     /// Maximum size.
-    pub size: Size,
+    pub size: TmpfsSize,
 }
 
 /// Maximum size of a tmpfs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Size {
+pub enum TmpfsSize {
     /// The file system has no size option.
     None,
     /// Size in bytes.
@@ -51,14 +51,14 @@ pub enum Size {
 /// Size in bytes of a tmpfs of the config without a size option.
 pub const TMPFS: i64 = 64 << 20;
 
-impl Size {
+impl TmpfsSize {
     /// The size in bytes for a container with this memory limit.
     pub fn bytes(self, memory: Option<i64>) -> Option<i64> {
         match (self, memory) {
-            (Size::None, _) => None,
-            (Size::Bytes(bytes), _) => Some(bytes),
-            (Size::HalfOfMemory, Some(limit)) if limit > 0 => Some(limit / 2),
-            (Size::HalfOfMemory, _) => Some(TMPFS),
+            (TmpfsSize::None, _) => None,
+            (TmpfsSize::Bytes(bytes), _) => Some(bytes),
+            (TmpfsSize::HalfOfMemory, Some(limit)) if limit > 0 => Some(limit / 2),
+            (TmpfsSize::HalfOfMemory, _) => Some(TMPFS),
         }
     }
 }
@@ -67,29 +67,38 @@ const fn row(
     destination: &'static str,
     (fs_type, source): (&'static str, &'static str),
     options: &'static [&'static str],
-    size: Size,
+    size: TmpfsSize,
 ) -> MountRow {
     MountRow { destination, fs_type, source, options, size }
 }
 
 /// Private file systems that every container gets.
 pub const STANDARD: [MountRow; 6] = [
-    row("/proc", ("proc", "proc"), &["nosuid", "noexec", "nodev"], Size::None),
-    row("/dev", ("tmpfs", "tmpfs"), &["nosuid", "noexec", "mode=755"], Size::Bytes(64 << 10)),
+    row("/proc", ("proc", "proc"), &["nosuid", "noexec", "nodev"], TmpfsSize::None),
+    row("/dev", ("tmpfs", "tmpfs"), &["nosuid", "noexec", "mode=755"], TmpfsSize::Bytes(64 << 10)),
     row(
         "/dev/pts",
         ("devpts", "devpts"),
         &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"],
-        Size::None,
+        TmpfsSize::None,
     ),
-    row("/dev/shm", ("tmpfs", "shm"), &["nosuid", "noexec", "nodev", "mode=1777"], Size::Bytes(64 << 20)),
-    row("/dev/mqueue", ("mqueue", "mqueue"), &["nosuid", "noexec", "nodev"], Size::None),
-    row("/sys", ("sysfs", "sysfs"), &["nosuid", "noexec", "nodev", "ro"], Size::None),
+    row(
+        "/dev/shm",
+        ("tmpfs", "shm"),
+        &["nosuid", "noexec", "nodev", "mode=1777"],
+        TmpfsSize::Bytes(64 << 20),
+    ),
+    row("/dev/mqueue", ("mqueue", "mqueue"), &["nosuid", "noexec", "nodev"], TmpfsSize::None),
+    row("/sys", ("sysfs", "sysfs"), &["nosuid", "noexec", "nodev", "ro"], TmpfsSize::None),
 ];
 
 /// The mount of the cgroup file system, if the config has one.
-pub const CGROUP: MountRow =
-    row("/sys/fs/cgroup", ("cgroup", "cgroup"), &["nosuid", "noexec", "nodev", "relatime", "ro"], Size::None);
+pub const CGROUP: MountRow = row(
+    "/sys/fs/cgroup",
+    ("cgroup", "cgroup"),
+    &["nosuid", "noexec", "nodev", "relatime", "ro"],
+    TmpfsSize::None,
+);
 
 /// File systems that can be mounted only by the user namespace that owns the corresponding namespace. If that is the
 /// host's namespace, the host's mount is bind mounted: (type, namespace, host path, options).
@@ -105,14 +114,19 @@ pub const SPEC_CAPABILITIES: [&str; 3] = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NE
 /// Writable file systems of a container with a read-only root. `/run` starts with the image's content:
 /// directories of daemons such as `/run/postgresql`.
 pub const SCRATCH: [MountRow; 3] = [
-    row("/tmp", ("tmpfs", "tmpfs"), &["nosuid", "noexec", "nodev", "mode=1777"], Size::HalfOfMemory),
+    row("/tmp", ("tmpfs", "tmpfs"), &["nosuid", "noexec", "nodev", "mode=1777"], TmpfsSize::HalfOfMemory),
     row(
         "/run",
         ("tmpfs", "tmpfs"),
         &["nosuid", "noexec", "nodev", "mode=1777", "tmpcopyup"],
-        Size::Bytes(16 << 20),
+        TmpfsSize::Bytes(16 << 20),
     ),
-    row("/var/tmp", ("tmpfs", "tmpfs"), &["nosuid", "noexec", "nodev", "mode=1777"], Size::Bytes(64 << 20)),
+    row(
+        "/var/tmp",
+        ("tmpfs", "tmpfs"),
+        &["nosuid", "noexec", "nodev", "mode=1777"],
+        TmpfsSize::Bytes(64 << 20),
+    ),
 ];
 
 /// Home of a user that the policy chooses: the name of a directory in the first tmpfs of [`HOME_IN`].
@@ -120,7 +134,7 @@ pub const HOME: &str = "home";
 /// Mount points that can hold the home: it is in a tmpfs, so that nothing is created in the image.
 pub const HOME_IN: [&str; 4] = ["/run", "/tmp", "/var/tmp", "/dev/shm"];
 /// Maximum size of the home.
-pub const HOME_SIZE: Size = Size::HalfOfMemory;
+pub const HOME_SIZE: TmpfsSize = TmpfsSize::HalfOfMemory;
 /// Name of that user and group if the image has none for the id; the second name if the image uses the first
 /// for another id. (Google's distroless images use `nonroot`.)
 pub const USER_NAMES: [&str; 2] = ["nonroot", "safebox"];

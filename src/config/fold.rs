@@ -20,7 +20,7 @@ const OPAQUE: [&str; 2] = ["annotations", "listenerMetadata"];
 
 /// Parser mode.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Mode {
+pub(super) struct FoldMode {
     /// Collect the members of an object before parsing them, so that duplicate keys are allowed.
     pub gather: bool,
     /// Texts may contain a NUL.
@@ -30,23 +30,23 @@ pub(super) struct Mode {
 /// A deserializer (or a seed, or a visitor) with its mode.
 pub(super) struct Fold<T> {
     inner: T,
-    mode: Mode,
+    mode: FoldMode,
 }
 
 /// A visitor, and the member names of its struct.
-struct Visit<V> {
+struct FoldVisitor<V> {
     inner: V,
-    mode: Mode,
+    mode: FoldMode,
     fields: Option<&'static [&'static str]>,
 }
 
 impl<D> Fold<D> {
     pub fn new(inner: D, gather: bool) -> Self {
-        Self { inner, mode: Mode { gather, nul: false } }
+        Self { inner, mode: FoldMode { gather, nul: false } }
     }
 
-    fn visit<V>(&self, inner: V) -> Visit<V> {
-        Visit { inner, mode: self.mode, fields: None }
+    fn visit<V>(&self, inner: V) -> FoldVisitor<V> {
+        FoldVisitor { inner, mode: self.mode, fields: None }
     }
 }
 
@@ -83,7 +83,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Fold<D> {
         fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        let visitor = Visit { inner: visitor, mode: self.mode, fields: Some(fields) };
+        let visitor = FoldVisitor { inner: visitor, mode: self.mode, fields: Some(fields) };
         self.inner.deserialize_struct(name, fields, visitor)
     }
 }
@@ -97,7 +97,7 @@ macro_rules! as_they_are {
     )*};
 }
 
-impl<V> Visit<V> {
+impl<V> FoldVisitor<V> {
     /// For the kernel a NUL ends a path, argument or option early; for Rust it does not.
     fn checked<E: Error>(self, text: &str) -> Result<V, E> {
         match !self.mode.nul && text.contains('\0') {
@@ -107,7 +107,7 @@ impl<V> Visit<V> {
     }
 }
 
-impl<'de, V: Visitor<'de>> Visitor<'de> for Visit<V> {
+impl<'de, V: Visitor<'de>> Visitor<'de> for FoldVisitor<V> {
     type Value = V::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -193,7 +193,7 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Fold<S> {
 /// The members of an object; of a struct if `fields` is set.
 struct Members<A> {
     inner: A,
-    mode: Mode,
+    mode: FoldMode,
     fields: Option<&'static [&'static str]>,
     /// The next value belongs to an [`OPAQUE`] member.
     opaque: bool,
@@ -205,7 +205,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<A> {
     fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
         match self.fields {
             Some(fields) => {
-                let key = Key { seed, fields, opaque: &mut self.opaque };
+                let key = KeySeed { seed, fields, opaque: &mut self.opaque };
                 self.inner.next_key_seed(key)
             }
             None => self.inner.next_key_seed(Fold { inner: seed, mode: self.mode }),
@@ -214,7 +214,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<A> {
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
         let nul = self.mode.nul || self.opaque;
-        self.inner.next_value_seed(Fold { inner: seed, mode: Mode { nul, ..self.mode } })
+        self.inner.next_value_seed(Fold { inner: seed, mode: FoldMode { nul, ..self.mode } })
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -223,13 +223,13 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<A> {
 }
 
 /// A struct key that is normalised before the seed, which knows only the exact spelling, sees it.
-struct Key<'a, S> {
+struct KeySeed<'a, S> {
     seed: S,
     fields: &'static [&'static str],
     opaque: &'a mut bool,
 }
 
-impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Key<'_, S> {
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for KeySeed<'_, S> {
     type Value = S::Value;
 
     fn deserialize<D: Deserializer<'de>>(self, key: D) -> Result<S::Value, D::Error> {
@@ -237,7 +237,7 @@ impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Key<'_, S> {
     }
 }
 
-impl<'de, S: DeserializeSeed<'de>> Visitor<'de> for Key<'_, S> {
+impl<'de, S: DeserializeSeed<'de>> Visitor<'de> for KeySeed<'_, S> {
     type Value = S::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -13,7 +13,7 @@ const SPARE: (u32, u32) = (524_288, 1_879_048_192);
 
 /// Source of a container's host ids.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub enum IdSource {
     /// A range that /etc/subuid and /etc/subgid assign to the caller.
     Subordinate,
     /// A range that is not assigned to any user on this machine.
@@ -37,13 +37,13 @@ pub fn choose(
     subordinate: Option<(u32, u32)>,
     taken: &[(u32, u32)],
     mut take: impl FnMut(u32) -> Result<bool>,
-) -> Result<Option<(IdMap, Source)>> {
+) -> Result<Option<(IdMap, IdSource)>> {
     let (first, count) = subordinate.unwrap_or_default();
-    let own = (0..count / RANGE).map(|i| (first + i * RANGE, Source::Subordinate));
+    let own = (0..count / RANGE).map(|i| (first + i * RANGE, IdSource::Subordinate));
     let blocks = (SPARE.1 - SPARE.0) / RANGE;
     let start = hash(id) % blocks;
     let spare = (0..blocks).map(|i| SPARE.0 + (start + i) % blocks * RANGE);
-    let spare = spare.filter(|first| free(*first, taken)).map(|first| (first, Source::Spare));
+    let spare = spare.filter(|first| free(*first, taken)).map(|first| (first, IdSource::Spare));
     for (host, source) in own.chain(spare) {
         if take(host)? {
             return Ok(Some((IdMap { container: 0, host, size: RANGE }, source)));
@@ -83,10 +83,10 @@ fn hash(id: &str) -> u32 {
 }
 
 /// Ranges of ids: (first, count).
-pub type Range = (u32, u32);
+pub type IdRange = (u32, u32);
 
 /// The caller's subordinate range (the same in both files) and all ranges that the files assign to any user.
-pub fn read_subordinate(euid: u32) -> (Option<Range>, Vec<Range>) {
+pub fn read_subordinate(euid: u32) -> (Option<IdRange>, Vec<IdRange>) {
     let read = |path| crate::sys::read::text(path).unwrap_or_default();
     let id = euid.to_string();
     let passwd = read("/etc/passwd");
@@ -101,7 +101,7 @@ pub fn read_subordinate(euid: u32) -> (Option<Range>, Vec<Range>) {
 }
 
 /// The ids of users or groups within the spare ranges: the third field of passwd(5) and group(5).
-fn users(text: &str) -> impl Iterator<Item = Range> {
+fn users(text: &str) -> impl Iterator<Item = IdRange> {
     let ids = text.lines().filter_map(|line| line.split(':').nth(2)?.parse().ok());
     ids.filter(|id| *id >= SPARE.0).map(|id: u32| (id, 1))
 }
@@ -115,7 +115,7 @@ fn user_name(passwd: &str, id: &str) -> Option<String> {
     })
 }
 
-fn subordinate_of(subuid: &str, subgid: &str, owners: &[&str]) -> (Option<Range>, Vec<Range>) {
+fn subordinate_of(subuid: &str, subgid: &str, owners: &[&str]) -> (Option<IdRange>, Vec<IdRange>) {
     let (uids, gids) = (entries(subuid), entries(subgid));
     let taken = uids.iter().chain(&gids).map(|(_, range)| *range).collect();
     let own = uids
@@ -218,11 +218,11 @@ mod tests {
         let taken = [(524_288, 65536 * 20_000), (100_000, 65536)];
         let choose = |subordinate, taken: &[_]| choose("x", subordinate, taken, |_| Ok(true)).unwrap();
         let (map, source) = choose(None, &taken).unwrap();
-        assert_eq!(source, Source::Spare);
+        assert_eq!(source, IdSource::Spare);
         assert!(map.host >= 524_288 + 65536 * 20_000, "{map:?}");
         assert_eq!(choose(None, &[(0, u32::MAX)]), None);
         let (map, source) = choose(Some((100_000, 65536)), &taken).unwrap();
-        assert_eq!((map.host, source), (100_000, Source::Subordinate));
+        assert_eq!((map.host, source), (100_000, IdSource::Subordinate));
     }
 
     #[test]
@@ -232,7 +232,7 @@ mod tests {
         assert_eq!(choose(&[]).0.host, 100_000);
         assert_eq!(choose(&[100_000]).0.host, 165_536);
         let (spare, source) = choose(&[100_000, 165_536]);
-        assert_eq!(source, Source::Spare);
+        assert_eq!(source, IdSource::Spare);
         assert_eq!(choose(&[100_000, 165_536, spare.host]).0.host, spare.host + RANGE);
     }
 

@@ -142,7 +142,7 @@ pub struct Hardening {
     /// System calls that the built-in profile allows in addition to its table.
     pub seccomp_allow: Vec<String>,
     /// Additional filters.
-    pub guards: Vec<Guard>,
+    pub guards: Vec<SeccompGuard>,
     /// Which of the descriptors 0 to 2 become the container's terminal.
     pub terminal: Terminal,
     /// The option that maps an unprivileged caller's own id to the container's user.
@@ -160,7 +160,7 @@ pub struct Hardening {
 /// A small filter next to the built-in seccomp profile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Guard {
+pub enum SeccompGuard {
     /// Refuses to create setuid and setgid files. In a volume such a file would belong to a user of the host.
     NoSetuidFiles,
     /// Allows only unix sockets, for a program in the host's network namespace that must have no network.
@@ -169,13 +169,13 @@ pub enum Guard {
     NoUserNamespaces,
 }
 
-impl Guard {
+impl SeccompGuard {
     /// Its name in `explain`.
     pub fn what(self) -> &'static str {
         match self {
-            Guard::NoSetuidFiles => "no setuid or setgid files",
-            Guard::NoInternet => "unix sockets only",
-            Guard::NoUserNamespaces => "no new user namespaces",
+            SeccompGuard::NoSetuidFiles => "no setuid or setgid files",
+            SeccompGuard::NoInternet => "unix sockets only",
+            SeccompGuard::NoUserNamespaces => "no new user namespaces",
         }
     }
 }

@@ -3,7 +3,7 @@
 use libc::MOUNT_ATTR__ATIME;
 
 use super::{CopyUp, Mount};
-use crate::tables::mount_options::{Effect, Row, Scope, find};
+use crate::tables::mount_options::{MountEffect, MountOptionRow, MountScope, find};
 
 /// Applies `options` to `mount`, in order: of two contradicting options the later one wins.
 pub fn parse_options(options: &[String], mount: &mut Mount) {
@@ -40,21 +40,21 @@ fn data(option: &str) -> Vec<(String, Option<String>)> {
 }
 
 /// Applies one row of the table.
-fn apply(row: &Row, mount: &mut Mount) {
-    use Effect::{Atime, Clear, NotAtime, Set};
-    let one = Scope::One;
+fn apply(row: &MountOptionRow, mount: &mut Mount) {
+    use MountEffect::{Atime, Clear, NotAtime, Set};
+    let one = MountScope::One;
     mount.names_flags |=
         matches!(row.effect, Set(s, _) | Clear(s, _) | Atime(s, _) | NotAtime(s, _) if s == one);
     match row.effect {
-        Effect::None => {}
-        Effect::Set(scope, bits) => change(mount, scope, bits, 0),
-        Effect::Clear(scope, bits) => change(mount, scope, 0, bits),
+        MountEffect::None => {}
+        MountEffect::Set(scope, bits) => change(mount, scope, bits, 0),
+        MountEffect::Clear(scope, bits) => change(mount, scope, 0, bits),
         // The kernel requires that the whole field is cleared before a mode is set: mount_setattr(2), EINVAL.
-        Effect::Atime(scope, mode) => {
+        MountEffect::Atime(scope, mode) => {
             change(mount, scope, 0, MOUNT_ATTR__ATIME);
             *sets(mount, scope).0 |= mode;
         }
-        Effect::NotAtime(scope, mode) => {
+        MountEffect::NotAtime(scope, mode) => {
             // Reverts the choice of an earlier option. The flags of a bind mount's source stay, as with mount(8).
             let (set, clear) = sets(mount, scope);
             if *set & MOUNT_ATTR__ATIME == mode {
@@ -62,25 +62,25 @@ fn apply(row: &Row, mount: &mut Mount) {
                 *clear &= !MOUNT_ATTR__ATIME;
             }
         }
-        Effect::Propagation(flags) => mount.propagation.push(flags),
-        Effect::Bind(recursive) => mount.bind = Some(recursive),
-        Effect::Remount => mount.remount = true,
-        Effect::Superblock => mount.data.push((row.name.to_owned(), None)),
-        Effect::CopyUp => mount.copy_up = CopyUp::All,
-        Effect::Idmap(recursive) => mount.idmap = Some(recursive),
+        MountEffect::Propagation(flags) => mount.propagation.push(flags),
+        MountEffect::Bind(recursive) => mount.bind = Some(recursive),
+        MountEffect::Remount => mount.remount = true,
+        MountEffect::Superblock => mount.data.push((row.name.to_owned(), None)),
+        MountEffect::CopyUp => mount.copy_up = CopyUp::All,
+        MountEffect::Idmap(recursive) => mount.idmap = Some(recursive),
     }
 }
 
 /// The (set, clear) masks of `scope`.
-fn sets(mount: &mut Mount, scope: Scope) -> (&mut u64, &mut u64) {
+fn sets(mount: &mut Mount, scope: MountScope) -> (&mut u64, &mut u64) {
     match scope {
-        Scope::One => (&mut mount.attr_set, &mut mount.attr_clr),
-        Scope::Tree => (&mut mount.rec_attr_set, &mut mount.rec_attr_clr),
+        MountScope::One => (&mut mount.attr_set, &mut mount.attr_clr),
+        MountScope::Tree => (&mut mount.rec_attr_set, &mut mount.rec_attr_clr),
     }
 }
 
 /// Moves `set` bits to the set mask and `clear` bits to the clear mask.
-fn change(mount: &mut Mount, scope: Scope, set: u64, clear: u64) {
+fn change(mount: &mut Mount, scope: MountScope, set: u64, clear: u64) {
     let (s, c) = sets(mount, scope);
     *s = (*s | set) & !clear;
     *c = (*c | clear) & !set;

@@ -7,7 +7,7 @@ use super::lists::{id_maps, some_text};
 use super::raw::{RawIdMap, RawMount, RawRoot};
 use super::{ConfigError, CopyUp, Mount, Root};
 use crate::config::mount_options::parse_options;
-use crate::tables::mount_options::{self, Effect};
+use crate::tables::mount_options::{self, MountEffect};
 
 /// Parses `root`, which is required on Linux.
 pub(super) fn root(raw: Option<RawRoot>, at: &At) -> Result<Root, ConfigError> {
@@ -79,7 +79,9 @@ fn bind(mount: &mut Mount, source: bool, at: &At) -> Result<(), ConfigError> {
     // A bind mount shares the superblock of its source. The kernel ignores superblock flags on it; runc and
     // mount(8) ignore them too. The kernel would also ignore file system options, but runc refuses them since
     // 1.2.
-    mount.data.retain(|(key, _)| !mount_options::find(key).is_some_and(|r| r.effect == Effect::Superblock));
+    mount
+        .data
+        .retain(|(key, _)| !mount_options::find(key).is_some_and(|r| r.effect == MountEffect::Superblock));
     match mount.data.first() {
         Some((key, _)) => Err(at
             .key("options")

@@ -13,9 +13,9 @@ pub const MOST_PORTS: usize = 32;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Network {
     /// What the program may connect to; empty: nothing.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<NetworkRule>,
     /// `--network none` or `host`, if one of them was given.
-    pub asked: Option<Mode>,
+    pub asked: Option<NetworkMode>,
     /// A network namespace that was made before, and is joined.
     pub joined: Option<std::path::PathBuf>,
     /// pasta(1), where it connects the container with the host's network.
@@ -42,7 +42,7 @@ pub struct Network {
 
 /// `--network` with a single word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
+pub enum NetworkMode {
     /// `none`: a network namespace without interfaces but lo.
     None,
     /// `host`: the network of the host.
@@ -140,7 +140,7 @@ fn is_localhost(name: &str) -> bool {
 
 /// One `--allow-net`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rule {
+pub struct NetworkRule {
     /// What may be connected to.
     pub to: Destination,
     /// The port.
@@ -160,7 +160,7 @@ pub enum Destination {
     Address(IpAddr),
 }
 
-impl Rule {
+impl NetworkRule {
     /// Whether it is about this name, whatever the port.
     pub fn has_name(&self, name: &str) -> bool {
         match &self.to {
@@ -174,7 +174,7 @@ impl Rule {
     }
 }
 
-impl fmt::Display for Rule {
+impl fmt::Display for NetworkRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.to {
             Destination::Name(name) => write!(f, "{name}:{}", self.port)?,
@@ -186,7 +186,7 @@ impl fmt::Display for Rule {
 }
 
 /// `NAME[:PORT]`, `*.NAME[:PORT]` or `ADDRESS[:PORT]`, and `,any-sni`.
-pub fn parse_rule(text: &str) -> Result<Rule, String> {
+pub fn parse_rule(text: &str) -> Result<NetworkRule, String> {
     let (place, any_name) = match text.split_once(',') {
         None => (text, false),
         Some((place, "any-sni")) => (place, true),
@@ -220,7 +220,7 @@ pub fn parse_rule(text: &str) -> Result<Rule, String> {
         }
         _ => {}
     }
-    Ok(Rule { to, port, any_name })
+    Ok(NetworkRule { to, port, any_name })
 }
 
 /// The port after the last colon; 443 without one.

@@ -12,7 +12,8 @@
 use serde_json::{Value, json};
 
 use super::defaults::{
-    CGROUP, MASKED, MountRow, OF_NAMESPACES, PATH, READONLY, SOFT_FILES, SPEC_CAPABILITIES, STANDARD, Size,
+    CGROUP, MASKED, MountRow, OF_NAMESPACES, PATH, READONLY, SOFT_FILES, SPEC_CAPABILITIES, STANDARD,
+    TmpfsSize,
 };
 use super::features::OCI_VERSIONS;
 
@@ -59,8 +60,8 @@ fn mounts(rootless: bool) -> Value {
     let (sysfs, _, host, bound) = OF_NAMESPACES[0];
     let mount = |row: &MountRow| {
         let size = match row.size {
-            Size::Bytes(bytes) => Some(format!("size={}k", bytes >> 10)),
-            Size::None | Size::HalfOfMemory => None,
+            TmpfsSize::Bytes(bytes) => Some(format!("size={}k", bytes >> 10)),
+            TmpfsSize::None | TmpfsSize::HalfOfMemory => None,
         };
         let options = row.options.iter().filter(|o| !rootless || **o != "gid=5");
         let options: Vec<String> = options.map(|o| (*o).to_string()).chain(size).collect();

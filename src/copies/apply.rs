@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::at::{self, Base, Copies};
-use super::{Change, Kind};
+use super::{ChangeKind, PathChange};
 use crate::error::{Error, Result};
 use crate::host::mountinfo::mounts_below;
-use crate::state::layers::{self, Record};
+use crate::state::layers::{self, LayerRecord};
 use crate::state::tree;
 use crate::sys::replace::{self, replace_path};
 
@@ -26,7 +26,7 @@ const LISTED: usize = 10;
 
 /// How far an apply has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-enum Phase {
+enum ApplyPhase {
     /// New files are being copied to temporary names.
     Staging,
     /// Paths are being replaced: it can only be finished.
@@ -35,13 +35,13 @@ enum Phase {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Journal {
-    phase: Phase,
-    steps: Vec<Step>,
+    phase: ApplyPhase,
+    steps: Vec<ApplyStep>,
 }
 
 /// What is done to one path.
 #[derive(Debug, Serialize, Deserialize)]
-struct Step {
+struct ApplyStep {
     /// Number of the base.
     base: usize,
     /// The path below it. JSON has no text for a name that is not UTF-8.
@@ -49,7 +49,7 @@ struct Step {
     path: PathBuf,
     /// Temporary name, in the path's directory.
     temp: String,
-    act: Act,
+    act: ApplyAct,
 }
 
 /// A path as a list of its bytes.
@@ -70,7 +70,7 @@ mod bytes {
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-enum Act {
+enum ApplyAct {
     /// The temporary file takes the path's place.
     Put,
     /// The same, where one of the two is a directory: the old one goes to another temporary name first.
@@ -95,14 +95,14 @@ pub struct Applied {
 }
 
 /// The layers of one container.
-pub struct Layers<'a> {
+pub struct ContainerLayers<'a> {
     /// Directory of all layers.
     pub store: &'a Path,
     /// What is recorded of these.
-    pub record: &'a Record,
+    pub record: &'a LayerRecord,
 }
 
-impl Layers<'_> {
+impl ContainerLayers<'_> {
     fn dir(&self) -> PathBuf {
         self.store.join(&self.record.id)
     }
@@ -125,7 +125,7 @@ impl Layers<'_> {
     }
 
     /// Every change, with the number of its base.
-    pub fn changes(&self) -> Result<Vec<(usize, Change)>> {
+    pub fn changes(&self) -> Result<Vec<(usize, PathChange)>> {
         let mut all = Vec::new();
         for (i, base) in self.record.bases.iter().enumerate() {
             let upper = self.upper(i);
@@ -137,7 +137,7 @@ impl Layers<'_> {
 
     /// Whether an apply was interrupted after it began to write.
     pub fn is_interrupted(&self) -> Result<bool> {
-        Ok(self.journal()?.is_some_and(|j| j.phase == Phase::Writing))
+        Ok(self.journal()?.is_some_and(|j| j.phase == ApplyPhase::Writing))
     }
 
     fn journal(&self) -> Result<Option<Journal>> {
@@ -152,7 +152,7 @@ impl Layers<'_> {
     fn write_journal(&self, journal: &Journal) -> Result<()> {
         let path = self.dir().join(JOURNAL);
         let bytes = serde_json::to_vec(journal).map_err(|e| failed(&path, &e.into()))?;
-        let kind = replace::Kind { mode: 0o600, sync: true };
+        let kind = replace::ReplaceMode { mode: 0o600, sync: true };
         replace_path(&self.dir().join("apply.json.new"), &path, &bytes, kind).map_err(|e| failed(&path, &e))
     }
 
@@ -178,10 +178,10 @@ impl Layers<'_> {
         }
         let chosen = self.choose(&changes, paths)?;
         self.refuse_conflicts(&chosen)?;
-        let mut journal = Journal { phase: Phase::Staging, steps: self.steps(&chosen) };
+        let mut journal = Journal { phase: ApplyPhase::Staging, steps: self.steps(&chosen) };
         self.write_journal(&journal)?;
         let staged = self.stage(&bases, &journal.steps).and_then(|skipped| {
-            journal.phase = Phase::Writing;
+            journal.phase = ApplyPhase::Writing;
             self.write_journal(&journal).map(|()| skipped)
         });
         let skipped = match staged {
@@ -197,7 +197,7 @@ impl Layers<'_> {
         self.remove_journal()?;
         // What cannot be written back is gone with the layer.
         let rest = self.changes()?;
-        let special = |(_, change): &(usize, Change)| {
+        let special = |(_, change): &(usize, PathChange)| {
             let kind = change.meta.file_type();
             !kind.is_file() && !kind.is_dir() && !kind.is_symlink()
         };
@@ -216,7 +216,7 @@ impl Layers<'_> {
     pub fn discard(&self) -> Result<()> {
         let _lock = self.lock()?;
         match self.journal()? {
-            Some(journal) if journal.phase == Phase::Writing => {
+            Some(journal) if journal.phase == ApplyPhase::Writing => {
                 return Err(Error::msg(format!(
                     "{0}: an apply was interrupted after it began to write: safebox apply {0} finishes it",
                     self.record.id
@@ -232,15 +232,19 @@ impl Layers<'_> {
     fn resume(&self, bases: &[Base]) -> Result<bool> {
         let Some(journal) = self.journal()? else { return Ok(false) };
         match journal.phase {
-            Phase::Writing => self.write(bases, &journal.steps)?,
-            Phase::Staging => self.unstage(bases, &journal.steps)?,
+            ApplyPhase::Writing => self.write(bases, &journal.steps)?,
+            ApplyPhase::Staging => self.unstage(bases, &journal.steps)?,
         }
         self.remove_journal()?;
-        Ok(journal.phase == Phase::Writing)
+        Ok(journal.phase == ApplyPhase::Writing)
     }
 
-    fn choose<'c>(&self, all: &'c [(usize, Change)], paths: &[PathBuf]) -> Result<Vec<&'c (usize, Change)>> {
-        let full = |(base, change): &(usize, Change)| self.record.bases[*base].join(&change.path);
+    fn choose<'c>(
+        &self,
+        all: &'c [(usize, PathChange)],
+        paths: &[PathBuf],
+    ) -> Result<Vec<&'c (usize, PathChange)>> {
+        let full = |(base, change): &(usize, PathChange)| self.record.bases[*base].join(&change.path);
         for path in paths {
             if !all.iter().any(|c| full(c).starts_with(path)) {
                 return Err(Error::msg(format!(
@@ -254,7 +258,8 @@ impl Layers<'_> {
             all.iter().filter(|c| paths.is_empty() || paths.iter().any(|p| full(c).starts_with(p))).collect();
         for change in &chosen {
             let parent = change.1.path.parent().unwrap_or(Path::new(""));
-            let new_dir_of = |c: &(usize, Change)| c.0 == change.0 && c.1.path == parent && !c.1.mode_only;
+            let new_dir_of =
+                |c: &(usize, PathChange)| c.0 == change.0 && c.1.path == parent && !c.1.mode_only;
             if all.iter().any(new_dir_of) && !chosen.iter().any(|c| new_dir_of(c)) {
                 return Err(Error::msg(format!(
                     "{}: its directory is new: apply {}",
@@ -267,12 +272,12 @@ impl Layers<'_> {
     }
 
     /// What changed in the base since the run began.
-    fn refuse_conflicts(&self, chosen: &[&(usize, Change)]) -> Result<()> {
+    fn refuse_conflicts(&self, chosen: &[&(usize, PathChange)]) -> Result<()> {
         let mut conflicts = Vec::new();
         let mounts = std::fs::read("/proc/self/mountinfo").map_err(|e| failed(Path::new("/proc"), &e))?;
         for (base, change) in chosen {
             let path = self.record.bases[*base].join(&change.path);
-            let goes = change.kind == Kind::Deleted || !change.meta.is_dir();
+            let goes = change.kind == ChangeKind::Deleted || !change.meta.is_dir();
             // The program has seen what the mounts cover, and the removal would remove what they show.
             if let Some((at, _)) = mounts_below(&mounts, &path).pop().filter(|_| goes) {
                 return Err(Error::msg(format!(
@@ -299,36 +304,37 @@ impl Layers<'_> {
     }
 
     /// A new directory is one step, with all that is in it.
-    fn steps(&self, chosen: &[&(usize, Change)]) -> Vec<Step> {
-        let (mut steps, token): (Vec<Step>, _) = (Vec::new(), tree::token());
+    fn steps(&self, chosen: &[&(usize, PathChange)]) -> Vec<ApplyStep> {
+        let (mut steps, token): (Vec<ApplyStep>, _) = (Vec::new(), tree::token());
         for (number, (base, change)) in chosen.iter().enumerate() {
-            let is_inside = |s: &Step| {
-                s.base == *base && !matches!(s.act, Act::Mode(_)) && change.path.starts_with(&s.path)
+            let is_inside = |s: &ApplyStep| {
+                s.base == *base && !matches!(s.act, ApplyAct::Mode(_)) && change.path.starts_with(&s.path)
             };
             if steps.iter().rev().any(is_inside) {
                 continue;
             }
             let old = self.record.bases[*base].join(&change.path).symlink_metadata().ok();
             let act = match (change.kind, old) {
-                (_, _) if change.mode_only => Act::Mode(change.meta.mode() & 0o1777),
-                (Kind::Deleted, Some(old)) => Act::Remove(old.ino()),
-                (_, Some(old)) if old.is_dir() || change.meta.is_dir() => Act::Replace,
-                _ => Act::Put,
+                (_, _) if change.mode_only => ApplyAct::Mode(change.meta.mode() & 0o1777),
+                (ChangeKind::Deleted, Some(old)) => ApplyAct::Remove(old.ino()),
+                (_, Some(old)) if old.is_dir() || change.meta.is_dir() => ApplyAct::Replace,
+                _ => ApplyAct::Put,
             };
             // Neither the base nor the layer has such a name: the program could not guess it.
             let temp = format!(".safebox-{token}-{number}");
-            steps.push(Step { base: *base, path: change.path.clone(), temp, act });
+            steps.push(ApplyStep { base: *base, path: change.path.clone(), temp, act });
         }
         steps
     }
 
     /// Copies the new files to their temporary names; returns those that cannot be written back.
-    fn stage(&self, bases: &[Base], steps: &[Step]) -> Result<Vec<String>> {
+    fn stage(&self, bases: &[Base], steps: &[ApplyStep]) -> Result<Vec<String>> {
         let mut skipped = Vec::new();
         for (number, base) in bases.iter().enumerate() {
             // Files of two layers are never one.
             let mut copies = Copies::default();
-            let of_base = |s: &&Step| s.base == number && matches!(s.act, Act::Put | Act::Replace);
+            let of_base =
+                |s: &&ApplyStep| s.base == number && matches!(s.act, ApplyAct::Put | ApplyAct::Replace);
             for step in steps.iter().filter(of_base) {
                 let from = self.upper(number).join(&step.path);
                 at::copy(&from, base, &step.path.with_file_name(&step.temp), &mut copies)
@@ -340,7 +346,7 @@ impl Layers<'_> {
         Ok(skipped)
     }
 
-    fn unstage(&self, bases: &[Base], steps: &[Step]) -> Result<()> {
+    fn unstage(&self, bases: &[Base], steps: &[ApplyStep]) -> Result<()> {
         for step in steps {
             let removed = bases[step.base]
                 .parent(&step.path)
@@ -356,7 +362,7 @@ impl Layers<'_> {
     }
 
     /// Does every step that is not done yet.
-    fn write(&self, bases: &[Base], steps: &[Step]) -> Result<()> {
+    fn write(&self, bases: &[Base], steps: &[ApplyStep]) -> Result<()> {
         for step in steps {
             step.perform(&bases[step.base])
                 .map_err(|e| failed(&self.record.bases[step.base].join(&step.path), &e))?;
@@ -365,18 +371,18 @@ impl Layers<'_> {
     }
 }
 
-impl Step {
+impl ApplyStep {
     fn perform(&self, base: &Base) -> io::Result<()> {
         let (dir, name) = base.parent(&self.path)?;
         let (fd, temp) = (dir.as_raw_fd(), at::c(&self.temp)?);
         let old = at::c(format!("{}-old", self.temp))?;
         match self.act {
-            Act::Mode(mode) => at::chmod(&dir, &name, mode),
-            Act::Put => match at::stat(fd, &temp)? {
+            ApplyAct::Mode(mode) => at::chmod(&dir, &name, mode),
+            ApplyAct::Put => match at::stat(fd, &temp)? {
                 Some(_) => at::rename(&dir, &temp, &name),
                 None => Ok(()),
             },
-            Act::Replace => {
+            ApplyAct::Replace => {
                 if at::stat(fd, &temp)?.is_some() {
                     if at::stat(fd, &old)?.is_none() && at::stat(fd, &name)?.is_some() {
                         at::rename(&dir, &name, &old)?;
@@ -385,7 +391,7 @@ impl Step {
                 }
                 tree::remove(&dir, &old)
             }
-            Act::Remove(inode) => {
+            ApplyAct::Remove(inode) => {
                 // Another file may have the name by now.
                 if at::stat(fd, &name)?.is_some_and(|st| st.st_ino == inode) {
                     at::rename(&dir, &name, &temp)?;

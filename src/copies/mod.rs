@@ -23,7 +23,7 @@ use at::Base;
 
 /// What happened to a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ChangeKind {
     /// The base does not have it.
     Added,
     /// Content, type, mode or target of a symlink differ.
@@ -32,22 +32,22 @@ pub enum Kind {
     Deleted,
 }
 
-impl Kind {
+impl ChangeKind {
     /// As `safebox diff` prints it.
     pub fn letter(self) -> char {
         match self {
-            Kind::Added => 'A',
-            Kind::Modified => 'M',
-            Kind::Deleted => 'D',
+            ChangeKind::Added => 'A',
+            ChangeKind::Modified => 'M',
+            ChangeKind::Deleted => 'D',
         }
     }
 }
 
 /// One changed path.
 #[derive(Debug, Clone)]
-pub struct Change {
+pub struct PathChange {
     /// What happened.
-    pub kind: Kind,
+    pub kind: ChangeKind,
     /// The path below the base.
     pub path: PathBuf,
     /// The file in the layer; of a deleted one the file in the base.
@@ -60,24 +60,24 @@ pub struct Change {
 
 /// All changes of the layer `upper` to `base`, parents first, sorted by name. The program may still run and exchange
 /// directories for symlinks: files are reached by descriptors of their directories, and no symlink is followed.
-pub fn changes(base: &Path, upper: &Path) -> io::Result<Vec<Change>> {
+pub fn changes(base: &Path, upper: &Path) -> io::Result<Vec<PathChange>> {
     let tree = match Base::open(base) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-        tree => Some(Tree { path: base, root: tree.map_err(|e| named(base, &e))? }),
+        tree => Some(LayerTree { path: base, root: tree.map_err(|e| named(base, &e))? }),
     };
-    let upper = Tree { path: upper, root: Base::of(File::open(upper)?.into()) };
+    let upper = LayerTree { path: upper, root: Base::of(File::open(upper)?.into()) };
     let mut found = Vec::new();
     walk(tree.as_ref(), &upper, Path::new(""), &mut found)?;
     Ok(found)
 }
 
 /// A directory tree, and its path for messages.
-struct Tree<'a> {
+struct LayerTree<'a> {
     path: &'a Path,
     root: Base,
 }
 
-impl Tree<'_> {
+impl LayerTree<'_> {
     /// The directory `below`; `None` where it is none, or none any more.
     fn open(&self, below: &Path) -> io::Result<Option<OwnedFd>> {
         match self.root.dir(below) {
@@ -146,11 +146,16 @@ fn is_whiteout(meta: &Metadata) -> bool {
 }
 
 /// An entry of a layer's directory: its change, and where it is a directory, its path and whether the base has it, too.
-type Entry = (Option<Change>, Option<(PathBuf, bool)>);
+type LayerEntry = (Option<PathChange>, Option<(PathBuf, bool)>);
 
 /// `base`: `None` where the base has no directory of that path. A symlink of the base is not followed: what the program
 /// has made in its place is all new.
-fn walk(base: Option<&Tree<'_>>, upper: &Tree<'_>, below: &Path, found: &mut Vec<Change>) -> io::Result<()> {
+fn walk(
+    base: Option<&LayerTree<'_>>,
+    upper: &LayerTree<'_>,
+    below: &Path,
+    found: &mut Vec<PathChange>,
+) -> io::Result<()> {
     // One directory of each tree is open at a time: a program can nest more of them than files can be open.
     for (change, dir) in entries(base, upper, below)? {
         found.extend(change);
@@ -161,7 +166,7 @@ fn walk(base: Option<&Tree<'_>>, upper: &Tree<'_>, below: &Path, found: &mut Vec
     Ok(())
 }
 
-fn entries(base: Option<&Tree<'_>>, upper: &Tree<'_>, below: &Path) -> io::Result<Vec<Entry>> {
+fn entries(base: Option<&LayerTree<'_>>, upper: &LayerTree<'_>, below: &Path) -> io::Result<Vec<LayerEntry>> {
     let Some(dir) = upper.open(below)? else { return Ok(Vec::new()) };
     let old_dir = base.map_or(Ok(None), |base| base.open(below))?;
     let mut all = Vec::new();
@@ -176,19 +181,19 @@ fn entries(base: Option<&Tree<'_>>, upper: &Tree<'_>, below: &Path) -> io::Resul
             continue;
         }
         let kind = match (&old, &old_dir) {
-            (None, _) | (_, None) => Some((Kind::Added, false)),
+            (None, _) | (_, None) => Some((ChangeKind::Added, false)),
             (Some(old), _) if new.is_dir() && old.is_dir() => {
-                (mode(&new) != mode(old)).then_some((Kind::Modified, true))
+                (mode(&new) != mode(old)).then_some((ChangeKind::Modified, true))
             }
-            (Some(old), Some(old_dir)) => {
-                differs(name, (old_dir, old), (&dir, &new)).map_err(at)?.then_some((Kind::Modified, false))
-            }
+            (Some(old), Some(old_dir)) => differs(name, (old_dir, old), (&dir, &new))
+                .map_err(at)?
+                .then_some((ChangeKind::Modified, false)),
         };
         let inner = new.is_dir().then(|| (path.clone(), old.is_some_and(|old| old.is_dir())));
         let change = kind.map(|(kind, mode_only)| {
             // One that is gone by now leads nowhere.
             let link = new.is_symlink().then(|| link(&dir, name).unwrap_or_default());
-            Change { kind, path, meta: new, mode_only, link }
+            PathChange { kind, path, meta: new, mode_only, link }
         });
         all.push((change, inner));
     }
@@ -206,8 +211,8 @@ fn entries(base: Option<&Tree<'_>>, upper: &Tree<'_>, below: &Path) -> io::Resul
     Ok(all)
 }
 
-fn deleted(path: PathBuf, old: Metadata) -> Change {
-    Change { kind: Kind::Deleted, path, meta: old, mode_only: false, link: None }
+fn deleted(path: PathBuf, old: Metadata) -> PathChange {
+    PathChange { kind: ChangeKind::Deleted, path, meta: old, mode_only: false, link: None }
 }
 
 /// A directory that was removed and created again: the base's entries are hidden (`user.overlay.opaque`).

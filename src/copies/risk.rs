@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path};
 
-use super::{Change, Kind};
+use super::{ChangeKind, PathChange};
 
 /// Directories whose files other programs execute, as the last components of the way to the file.
 const DIRECTORIES: &[(&[&str], &str)] = &[
@@ -61,9 +61,9 @@ const FILES: &[(&str, &str)] = &[
 ];
 
 /// Why a change may run later outside; `None` for one that does not by itself.
-pub fn of(change: &Change) -> Option<&'static str> {
+pub fn of(change: &PathChange) -> Option<&'static str> {
     let link = change.link.as_deref();
-    if change.kind == Kind::Deleted {
+    if change.kind == ChangeKind::Deleted {
         return None;
     }
     let parts: Vec<_> = change
@@ -126,7 +126,7 @@ mod tests {
         let meta = file.symlink_metadata().expect("a file");
         let risk = |path: &str, link: Option<&str>| {
             let (path, meta, link) = (path.into(), meta.clone(), link.map(Into::into));
-            of(&Change { kind: Kind::Added, path, meta, mode_only: false, link })
+            of(&PathChange { kind: ChangeKind::Added, path, meta, mode_only: false, link })
         };
         for path in [
             "x/.git/hooks/pre-commit",

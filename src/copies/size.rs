@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-use super::{Tree, at};
+use super::{LayerTree, at};
 
 /// What the files below these directories occupy, in bytes; counting ends above `enough`. A file with several names counts
 /// once. One that was removed and is still open is not seen, as by du(1). An error where a directory cannot be read: the
@@ -14,7 +14,7 @@ pub fn of(dirs: &[PathBuf], enough: u64) -> io::Result<u64> {
     let (mut bytes, mut several) = (0, HashSet::new());
     for dir in dirs {
         let root = at::Base::of(std::fs::File::open(dir)?.into());
-        let tree = Tree { path: dir, root };
+        let tree = LayerTree { path: dir, root };
         let mut left = vec![PathBuf::new()];
         while let Some(below) = left.pop().filter(|_| bytes <= enough) {
             bytes += directory(&tree, &below, &mut left, &mut several)?;
@@ -25,7 +25,7 @@ pub fn of(dirs: &[PathBuf], enough: u64) -> io::Result<u64> {
 
 /// The files of one directory; those below it come to `left`.
 fn directory(
-    tree: &Tree<'_>,
+    tree: &LayerTree<'_>,
     below: &Path,
     left: &mut Vec<PathBuf>,
     several: &mut HashSet<(u64, u64)>,

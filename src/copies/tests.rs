@@ -1,15 +1,15 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::apply::Layers;
-use super::{Kind, changes};
-use crate::state::layers::{Record, upper};
+use super::apply::ContainerLayers;
+use super::{ChangeKind, changes};
+use crate::state::layers::{LayerRecord, upper};
 
 struct World {
     _dir: tempfile::TempDir,
     base: PathBuf,
     store: PathBuf,
-    record: Record,
+    record: LayerRecord,
 }
 
 fn world() -> World {
@@ -26,7 +26,7 @@ fn world() -> World {
     std::thread::sleep(std::time::Duration::from_millis(20));
     let since = (now.as_secs() as i64 + 1, now.subsec_nanos());
     std::fs::create_dir_all(upper(&store, "x", 0)).expect("a layer");
-    let record = Record { id: "x".into(), since, bases: vec![base.clone()] };
+    let record = LayerRecord { id: "x".into(), since, bases: vec![base.clone()] };
     std::fs::write(store.join("x/layers.json"), serde_json::to_vec(&record).expect("JSON"))
         .expect("a record");
     World { _dir: dir, base, store, record }
@@ -37,8 +37,8 @@ impl World {
         upper(&self.store, "x", 0)
     }
 
-    fn layers(&self) -> Layers<'_> {
-        Layers { store: &self.store, record: &self.record }
+    fn layers(&self) -> ContainerLayers<'_> {
+        ContainerLayers { store: &self.store, record: &self.record }
     }
 
     fn put(&self, path: &str, text: &str) {
@@ -123,7 +123,10 @@ fn a_symlink_in_the_base_is_not_followed() {
 
 #[test]
 fn kinds_have_letters() {
-    assert_eq!([Kind::Added, Kind::Modified, Kind::Deleted].map(Kind::letter), ['A', 'M', 'D']);
+    assert_eq!(
+        [ChangeKind::Added, ChangeKind::Modified, ChangeKind::Deleted].map(ChangeKind::letter),
+        ['A', 'M', 'D']
+    );
 }
 
 /// A setuid file that came to the layer in whatever way: written back, it is an ordinary program.

@@ -23,8 +23,8 @@ use std::process::{Child, Command, Stdio};
 
 use crate::error::{Error, Result};
 use crate::sys::{fs, socket};
-use rpc::{Answer, Event, Line, opt};
-use wire::Message;
+use rpc::{CriuNotification, CriuResponse, CriuSocket, opt};
+use wire::WireMessage;
 
 /// File next to the images: the caller's descriptors 0 to 2 at the checkpoint.
 pub const DESCRIPTORS: &str = "descriptors.json";
@@ -90,7 +90,7 @@ pub fn program(asked: Option<&Path>) -> Result<PathBuf> {
 
 /// Tells criu how to lock the network during its work: with `iptables-restore` if it is installed, as under
 /// runc, else with nftables, which criu contains (`criu_network_lock_method`).
-pub fn network_lock(m: &mut Message) {
+pub fn network_lock(m: &mut WireMessage) {
     const NFTABLES: i64 = 2;
     if find(Path::new("iptables-restore")).is_none() {
         m.int(opt::NETWORK_LOCK, NFTABLES);
@@ -99,7 +99,7 @@ pub fn network_lock(m: &mut Message) {
 
 /// A criu process that waits for a request on `line`.
 pub struct Criu {
-    line: Line,
+    line: CriuSocket,
     child: Child,
 }
 
@@ -107,7 +107,7 @@ impl Criu {
     /// Starts `criu swrk`. Its stdin, stdout and stderr are /dev/null: it writes a log.
     pub fn start(program: &Path) -> Result<Self> {
         let (ours, theirs) = socket::seqpacket_pair().map_err(|e| Error::os("socketpair", "", e))?;
-        let (ours, theirs) = (Line(ours), Line(theirs));
+        let (ours, theirs) = (CriuSocket(ours), CriuSocket(theirs));
         fs::inheritable(theirs.0).map_err(|e| Error::os("fcntl", "", e))?;
         let child = Command::new(program)
             .args(["swrk", &theirs.0.to_string()])
@@ -121,7 +121,11 @@ impl Criu {
     }
 
     /// Sends one request and handles its notifications; then criu ends.
-    pub fn ask(self, request: &Message, on_event: &mut dyn FnMut(Event) -> Result<()>) -> Result<Answer> {
+    pub fn ask(
+        self,
+        request: &WireMessage,
+        on_event: &mut dyn FnMut(CriuNotification) -> Result<()>,
+    ) -> Result<CriuResponse> {
         let Criu { line, mut child } = self;
         let answer = rpc::converse(line.0, request, on_event);
         // After a pre-dump criu waits for the next request; it ends when this end is closed.
@@ -209,7 +213,7 @@ impl Directories {
     }
 
     /// Adds the directories to a request: criu opens them through this process's /proc/PID/fd.
-    pub fn name_in(&self, m: &mut Message) {
+    pub fn name_in(&self, m: &mut WireMessage) {
         m.int(opt::IMAGES_DIR_FD, self.images.as_raw_fd().into());
         if let Some(work) = &self.work {
             m.int(opt::WORK_DIR_FD, work.as_raw_fd().into());
@@ -255,9 +259,9 @@ pub fn options(
     flags: &Flags,
     log_file: &str,
     annotations: &std::collections::BTreeMap<String, String>,
-) -> Result<Message> {
+) -> Result<WireMessage> {
     check_flags(flags)?;
-    let mut m = Message::new();
+    let mut m = WireMessage::new();
     m.int(opt::LOG_LEVEL, 4)
         .text(opt::LOG_FILE, log_file)
         .switch(opt::MANAGE_CGROUPS, true)

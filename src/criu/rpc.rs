@@ -5,14 +5,14 @@
 
 use std::os::fd::RawFd;
 
-use super::wire::{Message, fields};
+use super::wire::{WireMessage, fields};
 use crate::error::{Error, Result};
 use crate::sys::{Errno, fs, socket};
 
 /// Kinds of requests (`criu_req_type`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub enum Kind {
+pub enum CriuRequestType {
     Dump = 1,
     Restore = 2,
     PreDump = 4,
@@ -20,7 +20,7 @@ pub enum Kind {
     FeatureCheck = 9,
 }
 
-impl Kind {
+impl CriuRequestType {
     /// The name that runc prints, for a number of criu.
     pub fn name(number: u64) -> &'static str {
         match number {
@@ -89,37 +89,37 @@ mod field {
 }
 
 /// A pair of strings, the format of `ext_mount_map`, `cgroup_root` and `join_namespace`.
-pub fn pair(first: &str, second: &str) -> Message {
-    let mut m = Message::new();
+pub fn pair(first: &str, second: &str) -> WireMessage {
+    let mut m = WireMessage::new();
     m.text(1, first).text(2, second);
     m
 }
 
 /// A pair of a name and a number, for example an `inherit_fd`.
-pub fn numbered(name: &str, number: i64) -> Message {
-    let mut m = Message::new();
+pub fn numbered(name: &str, number: i64) -> WireMessage {
+    let mut m = WireMessage::new();
     m.text(1, name).int(2, number);
     m
 }
 
 /// A request of `kind` with these `criu_opts`.
-pub fn request(kind: Kind, opts: &Message) -> Message {
-    let mut m = Message::new();
+pub fn request(kind: CriuRequestType, opts: &WireMessage) -> WireMessage {
+    let mut m = WireMessage::new();
     m.int(field::TYPE, kind as i64).nested(field::OPTS, opts);
     m
 }
 
 /// A request to check whether criu and the kernel have the feature with this number (`criu_features`).
-pub fn feature_check(feature: u32) -> Message {
-    let (mut features, mut m) = (Message::new(), Message::new());
+pub fn feature_check(feature: u32) -> WireMessage {
+    let (mut features, mut m) = (WireMessage::new(), WireMessage::new());
     features.switch(feature, true);
-    m.int(field::TYPE, Kind::FeatureCheck as i64).nested(field::FEATURES, &features);
+    m.int(field::TYPE, CriuRequestType::FeatureCheck as i64).nested(field::FEATURES, &features);
     m
 }
 
 /// A notification from criu.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
+pub struct CriuNotification {
     /// Name of the event: `setup-namespaces`, `post-restore`, ...
     pub name: String,
     /// Pid of the process, if the event has one.
@@ -130,7 +130,7 @@ pub struct Event {
 
 /// criu's answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Answer {
+pub struct CriuResponse {
     /// Pid of the restored container.
     pub pid: i32,
     /// The numbers of the supported features.
@@ -144,7 +144,7 @@ struct Packet {
     success: bool,
     errno: i32,
     event: Option<(String, i32)>,
-    answer: Answer,
+    answer: CriuResponse,
 }
 
 /// Maximum size of a packet; criu's packets are far smaller.
@@ -154,9 +154,9 @@ const PACKET: usize = 40 << 10;
 /// makes criu abort and is returned.
 pub fn converse(
     criu: RawFd,
-    request: &Message,
-    on_event: &mut dyn FnMut(Event) -> Result<()>,
-) -> Result<Answer> {
+    request: &WireMessage,
+    on_event: &mut dyn FnMut(CriuNotification) -> Result<()>,
+) -> Result<CriuResponse> {
     let lost = |e: Errno| Error::os("talk to", "criu", e);
     socket::send(criu, request.bytes()).map_err(lost)?;
     let mut buf = vec![0u8; PACKET];
@@ -173,19 +173,22 @@ pub fn converse(
         }
         let packet = parse(&buf[..n]).ok_or_else(|| Error::msg("criu sent a malformed answer"))?;
         if !packet.success {
-            let text = format!("criu failed: type {} errno {}", Kind::name(packet.kind), packet.errno);
+            let text =
+                format!("criu failed: type {} errno {}", CriuRequestType::name(packet.kind), packet.errno);
             return Err(refused.unwrap_or_else(|| Error::msg(text)));
         }
         let Some((name, pid)) = packet.event else { return Ok(packet.answer) };
-        let went_well = match on_event(Event { name, pid, fd }) {
+        let went_well = match on_event(CriuNotification { name, pid, fd }) {
             Ok(()) => true,
             Err(e) => {
                 refused = Some(e);
                 false
             }
         };
-        let mut reply = Message::new();
-        reply.int(field::TYPE, Kind::Notify as i64).int(field::NOTIFY_SUCCESS, i64::from(went_well));
+        let mut reply = WireMessage::new();
+        reply
+            .int(field::TYPE, CriuRequestType::Notify as i64)
+            .int(field::NOTIFY_SUCCESS, i64::from(went_well));
         socket::send(criu, reply.bytes()).map_err(lost)?;
     }
 }
@@ -222,9 +225,9 @@ fn parse(bytes: &[u8]) -> Option<Packet> {
 
 /// This process's end of the socket. criu ends when it is closed.
 #[derive(Debug)]
-pub struct Line(pub RawFd);
+pub struct CriuSocket(pub RawFd);
 
-impl Drop for Line {
+impl Drop for CriuSocket {
     fn drop(&mut self) {
         fs::close(self.0);
     }
@@ -235,31 +238,31 @@ mod tests {
     use super::*;
 
     /// criu's answer to a restore.
-    fn answer(success: bool) -> Message {
-        let (mut m, mut restored) = (Message::new(), Message::new());
+    fn answer(success: bool) -> WireMessage {
+        let (mut m, mut restored) = (WireMessage::new(), WireMessage::new());
         restored.int(1, 77);
         m.int(field::TYPE, 2).int(field::SUCCESS, i64::from(success)).nested(field::RESTORED, &restored);
         m.int(field::ERRNO, 17);
         m
     }
 
-    fn notification(name: &str) -> Message {
-        let (mut m, mut inner) = (Message::new(), Message::new());
+    fn notification(name: &str) -> WireMessage {
+        let (mut m, mut inner) = (WireMessage::new(), WireMessage::new());
         inner.text(1, name).int(2, 42);
         m.int(field::TYPE, 6).int(field::SUCCESS, 1).nested(field::NOTIFICATION, &inner);
         m
     }
 
     fn talk(
-        script: &[Message],
-        on_event: &mut dyn FnMut(Event) -> Result<()>,
-    ) -> (Result<Answer>, Vec<Vec<u8>>) {
+        script: &[WireMessage],
+        on_event: &mut dyn FnMut(CriuNotification) -> Result<()>,
+    ) -> (Result<CriuResponse>, Vec<Vec<u8>>) {
         let (ours, theirs) = socket::seqpacket_pair().unwrap();
-        let (ours, theirs) = (Line(ours), Line(theirs));
+        let (ours, theirs) = (CriuSocket(ours), CriuSocket(theirs));
         for m in script {
             socket::send(theirs.0, m.bytes()).unwrap();
         }
-        let result = converse(ours.0, &request(Kind::Restore, &Message::new()), on_event);
+        let result = converse(ours.0, &request(CriuRequestType::Restore, &WireMessage::new()), on_event);
         drop(ours);
         let (mut heard, mut buf) = (Vec::new(), [0u8; 256]);
         while let Ok(n) = socket::recv(theirs.0, &mut buf)

@@ -5,9 +5,9 @@
 
 /// A message being written.
 #[derive(Debug, Clone, Default)]
-pub struct Message(Vec<u8>);
+pub struct WireMessage(Vec<u8>);
 
-impl Message {
+impl WireMessage {
     /// An empty message.
     pub fn new() -> Self {
         Self::default()
@@ -40,7 +40,7 @@ impl Message {
     }
 
     /// Appends a nested message.
-    pub fn nested(&mut self, field: u32, value: &Message) -> &mut Self {
+    pub fn nested(&mut self, field: u32, value: &WireMessage) -> &mut Self {
         self.block(field, &value.0)
     }
 
@@ -62,19 +62,19 @@ impl Message {
 
 /// The value of one field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Value<'a> {
+pub enum WireValue<'a> {
     /// A number or a boolean.
     Int(u64),
     /// A text or a nested message.
     Block(&'a [u8]),
 }
 
-impl<'a> Value<'a> {
+impl<'a> WireValue<'a> {
     /// The number; 0 for a block.
     pub fn int(self) -> u64 {
         match self {
-            Value::Int(n) => n,
-            Value::Block(_) => 0,
+            WireValue::Int(n) => n,
+            WireValue::Block(_) => 0,
         }
     }
 
@@ -86,8 +86,8 @@ impl<'a> Value<'a> {
     /// The bytes; empty for a number.
     pub fn block(self) -> &'a [u8] {
         match self {
-            Value::Block(bytes) => bytes,
-            Value::Int(_) => &[],
+            WireValue::Block(bytes) => bytes,
+            WireValue::Int(_) => &[],
         }
     }
 
@@ -98,16 +98,16 @@ impl<'a> Value<'a> {
 }
 
 /// Parses the fields of a message: (number, value). `None` if it is truncated or malformed.
-pub fn fields(mut bytes: &[u8]) -> Option<Vec<(u32, Value<'_>)>> {
+pub fn fields(mut bytes: &[u8]) -> Option<Vec<(u32, WireValue<'_>)>> {
     let mut out = Vec::new();
     while !bytes.is_empty() {
         let key = varint(&mut bytes)?;
         let field = u32::try_from(key >> 3).ok()?;
         match key & 7 {
-            0 => out.push((field, Value::Int(varint(&mut bytes)?))),
+            0 => out.push((field, WireValue::Int(varint(&mut bytes)?))),
             2 => {
                 let length = usize::try_from(varint(&mut bytes)?).ok()?;
-                out.push((field, Value::Block(take(&mut bytes, length)?)));
+                out.push((field, WireValue::Block(take(&mut bytes, length)?)));
             }
             1 => drop(take(&mut bytes, 8)?),
             5 => drop(take(&mut bytes, 4)?),
@@ -142,10 +142,10 @@ mod tests {
     #[test]
     fn bytes_are_those_of_the_format() {
         // The examples of protobuf.dev's "Encoding", and an int32 of -1.
-        let mut m = Message::new();
+        let mut m = WireMessage::new();
         m.int(1, 150).text(2, "testing").switch(3, false);
         assert_eq!(m.bytes(), b"\x08\x96\x01\x12\x07testing");
-        let mut negative = Message::new();
+        let mut negative = WireMessage::new();
         negative.int(1, -1);
         assert_eq!(negative.bytes(), b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01");
         assert_eq!(fields(negative.bytes()).unwrap()[0].1.signed(), -1);
@@ -153,12 +153,12 @@ mod tests {
 
     #[test]
     fn what_was_written_is_read_and_what_is_cut_short_is_refused() {
-        let mut inner = Message::new();
+        let mut inner = WireMessage::new();
         inner.text(1, "post-restore").int(2, 4711);
-        let mut m = Message::new();
+        let mut m = WireMessage::new();
         m.int(51, 6).nested(5, &inner);
         let read = fields(m.bytes()).unwrap();
-        assert_eq!(read[0], (51, Value::Int(6)));
+        assert_eq!(read[0], (51, WireValue::Int(6)));
         let inside = fields(read[1].1.block()).unwrap();
         assert_eq!((inside[0].1.text().as_str(), inside[1].1.signed()), ("post-restore", 4711));
         // A message that is cut between fields is a shorter valid message; cut anywhere else it is malformed.

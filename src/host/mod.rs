@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::cgroup::Hierarchy;
 use crate::config::IdMap;
 use crate::error::{Error, Result};
-use crate::sys::rlimit::{self, Limit};
+use crate::sys::rlimit::{self, RlimitPair};
 use crate::sys::{cred, read};
 use crate::tables::rlimits::RLIMITS;
 
@@ -90,7 +90,7 @@ pub struct Host {
     /// Facts that apply only to an unprivileged caller; `None` for root of the machine.
     pub rootless: Option<Rootless>,
     /// See [`Host::limit`]; the index is the number of the resource.
-    pub limits: [OnceCell<Limit>; RLIMITS.len()],
+    pub limits: [OnceCell<RlimitPair>; RLIMITS.len()],
     /// The files behind stdout and stderr.
     pub outputs: Vec<OutputFile>,
     /// See [`Host::resctrl`].
@@ -210,8 +210,8 @@ impl Host {
 
     /// The limit of this resource that a child of safebox starts with. Reading it cannot fail in practice; if
     /// it did, the plan would set every limit of the config.
-    pub fn limit(&self, resource: u32) -> Limit {
-        let none = Limit { soft: 0, hard: 0 };
+    pub fn limit(&self, resource: u32) -> RlimitPair {
+        let none = RlimitPair { soft: 0, hard: 0 };
         *self.limits[resource as usize].get_or_init(|| rlimit::started_with(resource).unwrap_or(none))
     }
 

@@ -41,7 +41,7 @@ pub fn file_system(mountinfo: &[u8], path: &Path) -> Option<String> {
 
 /// One line of mountinfo.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct MountInfo {
     /// Number of the line, from 1.
     pub line: u32,
     /// `MAJOR:MINOR` of the file system.
@@ -63,7 +63,7 @@ pub struct Entry {
 }
 
 /// Parses all lines.
-pub fn entries(mountinfo: &[u8]) -> Vec<Entry> {
+pub fn entries(mountinfo: &[u8]) -> Vec<MountInfo> {
     let path = |word: &[u8]| PathBuf::from(OsString::from_vec(unescape(word)));
     let text = |word: &[u8]| String::from_utf8_lossy(word).into_owned();
     let list = |word: &[u8]| text(word).split(',').map(str::to_string).collect();
@@ -71,7 +71,7 @@ pub fn entries(mountinfo: &[u8]) -> Vec<Entry> {
         let words: Vec<&[u8]> = line.split(|b| *b == b' ').collect();
         let tail = words.iter().skip(6).position(|w| *w == b"-")? + 6;
         let shared = words[6..tail].iter().find_map(|w| text(w).strip_prefix("shared:")?.parse().ok());
-        Some(Entry {
+        Some(MountInfo {
             line: u32::try_from(i + 1).ok()?,
             device: text(words[2]),
             root: path(words[3]),

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use super::{Description, Spot};
 use crate::error::{Error, Result};
-use crate::launch::options::{Row, Says, Shape, rows};
+use crate::launch::options::{OptionRow, Says, ValueShape, rows};
 
 /// Whether a row takes a value.
-fn takes_value(row: &Row) -> bool {
-    !matches!(row.says, Says::Flag(_) | Says::Switch(_) | Says::Refused(Shape::Flag, _))
+fn takes_value(row: &OptionRow) -> bool {
+    !matches!(row.says, Says::Flag(_) | Says::Switch(_) | Says::Refused(ValueShape::Flag, _))
 }
 
 /// Options of docker run that take a value and that no row has.
@@ -25,11 +25,11 @@ const OTHERS: [&str; 10] = [
     "use-api-socket",
 ];
 
-fn find(name: &str) -> Option<&'static Row> {
+fn find(name: &str) -> Option<&'static OptionRow> {
     rows().find(|r| r.long == name || r.also == Some(name))
 }
 
-fn find_short(c: char) -> Option<&'static Row> {
+fn find_short(c: char) -> Option<&'static OptionRow> {
     rows().find(|r| r.short == Some(c))
 }
 

@@ -27,11 +27,11 @@ fn assigned(file: &str, name: &str) -> Option<String> {
     Some(quoted('"').or_else(|| quoted('\'')).unwrap_or(found).to_string())
 }
 
-type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+type VariableLookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 fn walk(
     node: &mut Node,
-    lookup: Lookup<'_>,
+    lookup: VariableLookup<'_>,
     unset: &mut Vec<(u32, String)>,
 ) -> std::result::Result<(), (u32, String)> {
     let line = node.line;
@@ -51,7 +51,7 @@ fn walk(
 /// The text with its variables replaced.
 fn expand(
     text: &str,
-    lookup: Lookup<'_>,
+    lookup: VariableLookup<'_>,
     unset: &mut Vec<String>,
     depth: usize,
 ) -> std::result::Result<String, String> {
@@ -83,7 +83,7 @@ fn expand(
     Ok(out)
 }
 
-fn value(name: &str, lookup: Lookup<'_>, unset: &mut Vec<String>) -> String {
+fn value(name: &str, lookup: VariableLookup<'_>, unset: &mut Vec<String>) -> String {
     lookup(name).unwrap_or_else(|| {
         unset.push(name.to_string());
         String::new()
@@ -115,7 +115,7 @@ fn closing(text: &str) -> Option<usize> {
 /// What stands between braces.
 fn braced(
     text: &str,
-    lookup: Lookup<'_>,
+    lookup: VariableLookup<'_>,
     unset: &mut Vec<String>,
     depth: usize,
 ) -> std::result::Result<String, String> {

@@ -44,17 +44,17 @@ pub struct Document {
     pub unset: Vec<(u32, String)>,
 }
 
-struct Raw(Tree);
+struct RawTree(Tree);
 
-impl<'de> Deserialize<'de> for Raw {
+impl<'de> Deserialize<'de> for RawTree {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        deserializer.deserialize_any(Words).map(Raw)
+        deserializer.deserialize_any(TreeVisitor).map(RawTree)
     }
 }
 
-struct Words;
+struct TreeVisitor;
 
-impl<'de> Visitor<'de> for Words {
+impl<'de> Visitor<'de> for TreeVisitor {
     type Value = Tree;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -90,12 +90,12 @@ impl<'de> Visitor<'de> for Words {
     }
 
     fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> std::result::Result<Tree, D::Error> {
-        deserializer.deserialize_any(Words)
+        deserializer.deserialize_any(TreeVisitor)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> std::result::Result<Tree, A::Error> {
         let mut list = Vec::new();
-        while let Some(item) = items.next_element::<Spanned<Raw>>()? {
+        while let Some(item) = items.next_element::<Spanned<RawTree>>()? {
             list.push(node(item));
         }
         Ok(Tree::List(list))
@@ -103,7 +103,7 @@ impl<'de> Visitor<'de> for Words {
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> std::result::Result<Tree, A::Error> {
         let mut map = Vec::new();
-        while let Some((key, value)) = entries.next_entry::<Spanned<String>, Spanned<Raw>>()? {
+        while let Some((key, value)) = entries.next_entry::<Spanned<String>, Spanned<RawTree>>()? {
             let line = line(key.referenced.line());
             map.push((key.value, Node { tree: value.value.0, line }));
         }
@@ -115,7 +115,7 @@ fn line(n: u64) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX).max(1)
 }
 
-fn node(item: Spanned<Raw>) -> Node {
+fn node(item: Spanned<RawTree>) -> Node {
     Node { line: line(item.referenced.line()), tree: item.value.0 }
 }
 
@@ -131,7 +131,7 @@ fn plain(text: &str) -> String {
 
 /// The documents of a file.
 pub fn parse(file: &Path, text: &str) -> Result<Vec<Document>> {
-    let all: Vec<Spanned<Raw>> = serde_saphyr::from_multiple(text).map_err(|e| {
+    let all: Vec<Spanned<RawTree>> = serde_saphyr::from_multiple(text).map_err(|e| {
         let place = e.location().map(|l| format!(":{}:{}", l.line(), l.column())).unwrap_or_default();
         let line =
             e.location().and_then(|l| text.lines().nth(usize::try_from(l.line()).ok()?.checked_sub(1)?));

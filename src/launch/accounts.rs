@@ -1,7 +1,7 @@
 //! `--user` and `--group-add`: names are looked up in the container's /etc/passwd and /etc/group, numbers are
 //! not.
 
-use super::value::{Account, Launch};
+use super::value::{IdOrName, Launch};
 use crate::bundle::Bundle;
 use crate::config::{Config, ConfigError};
 use crate::error::{Error, Result};
@@ -19,8 +19,8 @@ pub(super) fn user(
 ) -> Result<()> {
     let Some((user, group)) = &launch.process.user else { return Ok(()) };
     let (uid, gid, groups) = match user {
-        Account::Id(uid) => (*uid, *uid, Vec::new()),
-        Account::Name(name) => {
+        IdOrName::Id(uid) => (*uid, *uid, Vec::new()),
+        IdOrName::Name(name) => {
             let (uid, gid) = by_name(facts.bundle, "etc/passwd", name)
                 .and_then(|fields| Some((fields.first()?.parse().ok()?, fields.get(1)?.parse().ok()?)))
                 .filter(|(uid, gid)| *uid != u32::MAX && *gid != u32::MAX)
@@ -72,10 +72,10 @@ fn unknown(flag: &str, name: &str, file: &str) -> Error {
     Error::msg(format!("{flag} {name}: the container's {file} has no such name: use a number"))
 }
 
-fn id_of_group(bundle: &Bundle, flag: &str, group: &Account) -> Result<u32> {
+fn id_of_group(bundle: &Bundle, flag: &str, group: &IdOrName) -> Result<u32> {
     match group {
-        Account::Id(gid) => Ok(*gid),
-        Account::Name(name) => by_name(bundle, "etc/group", name)
+        IdOrName::Id(gid) => Ok(*gid),
+        IdOrName::Name(name) => by_name(bundle, "etc/group", name)
             .and_then(|fields| fields.first()?.parse().ok())
             .filter(|gid| *gid != u32::MAX)
             .ok_or_else(|| unknown(flag, name, "/etc/group")),

@@ -9,8 +9,8 @@ use crate::config::{Config, Process, Resources};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::policy::enforce::{Enforcement, Subject};
-use crate::policy::posture::Namespace;
-use crate::policy::{Machine, Outcome, Posture};
+use crate::policy::posture::NamespaceView;
+use crate::policy::{HardenResult, MachineFacts, Posture};
 use crate::state::State;
 use crate::tables::namespaces::{NAMESPACES, NsKind};
 
@@ -62,19 +62,19 @@ pub(super) fn judge(
     launch: &Launch,
     (config, bundle): (&Config, &Bundle),
     host: &Host,
-    outcome: &mut Outcome,
+    outcome: &mut HardenResult,
     hardened: bool,
 ) -> Result<Vec<String>> {
     let Some(enforcement) = &launch.enforcement else { return Ok(Vec::new()) };
-    let mut posture = Posture::of_config(config, Machine::of(host));
+    let mut posture = Posture::of_config(config, MachineFacts::of(host));
     if !config.root.empty {
         // The directory that is open, whatever its path leads to by now.
         let open = format!("/proc/self/fd/{}", bundle.rootfs.as_raw_fd());
         posture.root_path = std::fs::read_link(open).map_err(|e| e.to_string());
     }
     for (kind, namespace) in &mut posture.namespaces {
-        if matches!(namespace, Ok(Namespace::Joined(path)) if is_own(path, kind.row().proc)) {
-            *namespace = Ok(Namespace::Host);
+        if matches!(namespace, Ok(NamespaceView::Joined(path)) if is_own(path, kind.row().proc)) {
+            *namespace = Ok(NamespaceView::Host);
         }
     }
     let is_sandbox = |id: &str| is_sandbox(&launch.state_root, id);
@@ -138,5 +138,5 @@ fn own(state: &State, host: &Host) -> Result<Posture> {
     let asked = asked.ok_or_else(|| {
         Error::msg("the policy cannot judge this container: an older safebox made it; create it anew")
     })?;
-    Ok(Posture { machine: Machine::of(host), ..asked })
+    Ok(Posture { machine: MachineFacts::of(host), ..asked })
 }

@@ -2,7 +2,7 @@
 
 use crate::config::idmap;
 use crate::host::Host;
-use crate::plan::recipe::{self, Filter, Options};
+use crate::plan::recipe::{self, FilterInput, Options};
 use crate::state::State;
 use crate::tables::namespaces::NsKind;
 
@@ -12,7 +12,7 @@ pub fn exec_input<'a>(
     process_id: (i32, u64),
     process: &'a crate::config::Process,
     host: &'a Host,
-    filters: &'a [Filter],
+    filters: &'a [FilterInput],
     options: &'a Options,
     groups: &'a crate::plan::recipe::ExecCgroups,
 ) -> recipe::ExecInput<'a> {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::config::{Config, Process};
 use crate::error::Result;
 use crate::plan::ops::BUILT_IN;
-use crate::plan::recipe::{Filter, Listens};
-use crate::seccomp::{self, Mode};
+use crate::plan::recipe::{FilterInput, Listens};
+use crate::seccomp::{self, FilterSource};
 use crate::state::SeccompChoice;
 
 /// The filters in the order of loading: the config's, then the built-in ones.
@@ -29,22 +29,22 @@ pub fn seccomp_choices(config: &Config) -> Vec<SeccompChoice> {
 }
 
 /// Compiles a filter, or loads it from the cache.
-pub fn compile(choice: &SeccompChoice, pure: bool) -> Result<Filter> {
+pub fn compile(choice: &SeccompChoice, pure: bool) -> Result<FilterInput> {
     let (mode, what) = match choice {
         SeccompChoice::BuiltIn { caps, allow } => {
             let caps = crate::tables::capabilities::CapSet(*caps);
-            (Mode::BuiltIn { caps, allow: allow.clone() }, BUILT_IN)
+            (FilterSource::BuiltIn { caps, allow: allow.clone() }, BUILT_IN)
         }
-        SeccompChoice::Profile(profile) => (Mode::Profile(profile.clone()), "the config's profile"),
+        SeccompChoice::Profile(profile) => (FilterSource::Profile(profile.clone()), "the config's profile"),
         SeccompChoice::Guard(guard) => {
-            (Mode::Profile(Arc::new(seccomp::guard_profile(*guard)?)), guard.what())
+            (FilterSource::Profile(Arc::new(seccomp::guard_profile(*guard)?)), guard.what())
         }
     };
     let filter = if pure { seccomp::compile(&mode)? } else { seccomp::compile_cached(&mode, &cache_dir())? };
     let program = Rc::new(filter.instructions);
     let lets_limits = choice.profile().is_none_or(|profile| seccomp::lets(profile, "prlimit64"));
     let listener = filter.listener.map(Listens::Agent);
-    Ok(Filter { program, flags: filter.flags, what, listener, lets_limits })
+    Ok(FilterInput { program, flags: filter.flags, what, listener, lets_limits })
 }
 
 /// Directory of compiled filters; the files are verified before use.

@@ -7,7 +7,7 @@ use crate::sys::{fs, process, watch};
 
 /// The caller's descriptors that the container's process inherits.
 #[derive(Debug, Default)]
-pub struct Inherited {
+pub struct InheritedFds {
     /// Number of descriptors, from 3 on: 3 to 2+N.
     pub count: u32,
     /// Environment variables that describe them to the program.
@@ -16,7 +16,7 @@ pub struct Inherited {
 
 /// Descriptors of sd_listen_fds(3) come first, if LISTEN_PID is this process, then those of `--preserve-fds`.
 /// Call this before any file is opened: safebox's own files would use the numbers that the caller left free.
-pub fn inherited(preserve: u32) -> Result<Inherited> {
+pub fn inherited(preserve: u32) -> Result<InheritedFds> {
     let mut inherited = listening()?;
     let closed = (3..inherited.count.saturating_add(3)).find(|fd| !i32::try_from(*fd).is_ok_and(fs::is_open));
     if let Some(fd) = closed {
@@ -53,12 +53,12 @@ pub fn preserved(count: u32) -> Result<()> {
     Ok(())
 }
 
-fn listening() -> Result<Inherited> {
+fn listening() -> Result<InheritedFds> {
     let var = |name| std::env::var(name).ok().filter(|v| !v.is_empty());
     let for_us = var("LISTEN_PID").and_then(|p| p.parse().ok()) == Some(process::pid());
-    let Some(text) = var("LISTEN_FDS").filter(|_| for_us) else { return Ok(Inherited::default()) };
+    let Some(text) = var("LISTEN_FDS").filter(|_| for_us) else { return Ok(InheritedFds::default()) };
     let count: u32 = text.parse().map_err(|_| Error::msg(format!("LISTEN_FDS={text:?} is not a number")))?;
     let mut env = vec![format!("LISTEN_FDS={count}"), "LISTEN_PID=1".to_string()];
     env.extend(var("LISTEN_FDNAMES").map(|names| format!("LISTEN_FDNAMES={names}")));
-    Ok(Inherited { count, env })
+    Ok(InheritedFds { count, env })
 }

@@ -15,7 +15,7 @@ pub use climb::{HEADING, check_bare, climb, summary};
 
 /// A layer of a full confinement.
 #[derive(Debug)]
-pub struct Layer {
+pub struct ConfinementLayer {
     /// Name, as in `--require`.
     pub name: &'static str,
     /// The consequence if the layer is missing.
@@ -23,24 +23,24 @@ pub struct Layer {
 }
 
 /// All layers, in the order of `safebox doctor`.
-pub const LAYERS: [Layer; 8] = [
-    Layer { name: "user-namespace", asset: "a process that breaks out has an id of this machine" },
-    Layer {
+pub const LAYERS: [ConfinementLayer; 8] = [
+    ConfinementLayer { name: "user-namespace", asset: "a process that breaks out has an id of this machine" },
+    ConfinementLayer {
         name: "mount-namespace",
         asset: "only Landlock protects the files of this machine outside the shown paths",
     },
-    Layer {
+    ConfinementLayer {
         name: "pid-namespace",
         asset: "other processes are visible; their owner's id, and Landlock from ABI 6 on, protect them from signals",
     },
-    Layer {
+    ConfinementLayer {
         name: "network-namespace",
         asset: "the program is in this machine's network namespace; a filter allows only unix sockets",
     },
-    Layer { name: "id-range", asset: "a process that breaks out has the caller's own id" },
-    Layer { name: "cgroup", asset: "memory, cpu and number of processes are not limited" },
-    Layer { name: "landlock", asset: "only the mounts protect files" },
-    Layer {
+    ConfinementLayer { name: "id-range", asset: "a process that breaks out has the caller's own id" },
+    ConfinementLayer { name: "cgroup", asset: "memory, cpu and number of processes are not limited" },
+    ConfinementLayer { name: "landlock", asset: "only the mounts protect files" },
+    ConfinementLayer {
         name: "seccomp",
         asset: "every system call of the kernel is in reach of the program: safebox refuses to run",
     },
@@ -48,16 +48,16 @@ pub const LAYERS: [Layer; 8] = [
 
 /// Whether a layer is available; if not, the reason and a remedy.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Status {
+pub struct LayerStatus {
     /// Name of the layer.
     pub name: &'static str,
     /// `None`: it is available.
-    pub missing: Option<Missing>,
+    pub missing: Option<MissingLayer>,
 }
 
 /// Why a layer is missing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Missing {
+pub struct MissingLayer {
     /// The reason.
     pub why: String,
     /// Remedy in one line.
@@ -93,16 +93,16 @@ impl std::fmt::Display for Rung {
 
 /// The result of probing the machine.
 #[derive(Debug, Clone)]
-pub struct Report {
+pub struct LadderReport {
     /// The available level.
     pub rung: Rung,
     /// The status of every layer.
-    pub layers: Vec<Status>,
+    pub layers: Vec<LayerStatus>,
     /// The results of the operations that the ladder is made of.
     pub tried: Namespaces,
 }
 
-impl Report {
+impl LadderReport {
     /// What is missing where this layer is: of the pid namespace perhaps only its /proc.
     pub fn lacks(&self, name: &'static str) -> &'static str {
         match (name, self.rung) {
@@ -139,7 +139,7 @@ fn covers_proc() -> bool {
 }
 
 /// Probes the machine. A child process tries what no file reports.
-pub fn look(host: &Host) -> Result<Report> {
+pub fn look(host: &Host) -> Result<LadderReport> {
     let tried = match &host.rootless {
         // For root of the machine the only restriction is the kernel's limit, which is a number. Root of a container
         // that covers parts of /proc, or under a profile, is restricted by what its engine has covered and filtered, too.
@@ -167,12 +167,12 @@ pub fn look(host: &Host) -> Result<Report> {
     };
     let layers = LAYERS
         .iter()
-        .map(|layer| Status { name: layer.name, missing: missing(layer.name, host, tried, unmapped) });
-    Ok(Report { rung, layers: layers.collect(), tried })
+        .map(|layer| LayerStatus { name: layer.name, missing: missing(layer.name, host, tried, unmapped) });
+    Ok(LadderReport { rung, layers: layers.collect(), tried })
 }
 
-fn missing(name: &str, host: &Host, tried: Namespaces, unmapped: bool) -> Option<Missing> {
-    let some = |why: &str, lift: &str| Some(Missing { why: why.into(), lift: lift.into() });
+fn missing(name: &str, host: &Host, tried: Namespaces, unmapped: bool) -> Option<MissingLayer> {
+    let some = |why: &str, lift: &str| Some(MissingLayer { why: why.into(), lift: lift.into() });
     let namespaces = tried.user.or(tried.mount);
     match name {
         "user-namespace" => namespaces.map(|e| no_namespace(e, tried.user.is_none(), unmapped)),
@@ -218,9 +218,9 @@ fn maps_root(host: &Host) -> bool {
 /// The limits of the namespaces that the ladder tries.
 const LIMITS: [&str; 3] = ["user.max_user_namespaces", "user.max_mnt_namespaces", "user.max_pid_namespaces"];
 
-fn no_namespace(errno: Errno, made: bool, unmapped: bool) -> Missing {
+fn no_namespace(errno: Errno, made: bool, unmapped: bool) -> MissingLayer {
     if unmapped {
-        return Missing {
+        return MissingLayer {
             why: "root of this container may not map its id into a user namespace: it has no CAP_SETFCAP"
                 .into(),
             lift:
@@ -231,7 +231,7 @@ fn no_namespace(errno: Errno, made: bool, unmapped: bool) -> Missing {
     // The first limit of its kind that is 0 is the reason (namespaces(7)).
     if let Some(name) = LIMITS.iter().find(|name| sysctl(name).as_deref() == Some("0")) {
         let kind = name.trim_start_matches("user.max_").trim_end_matches("_namespaces");
-        return Missing {
+        return MissingLayer {
             why: format!("a new {kind} namespace: {}", crate::tables::errno::text(errno as i32)),
             lift: format!("sysctl -w {name}=15000"),
         };
@@ -249,10 +249,10 @@ fn no_namespace(errno: Errno, made: bool, unmapped: bool) -> Missing {
     };
     let what = if made { "a mount in a new user namespace" } else { "a new user namespace" };
     let text = crate::tables::errno::text(errno as i32);
-    Missing { why: format!("{what}: {text}"), lift: lift.into() }
+    MissingLayer { why: format!("{what}: {text}"), lift: lift.into() }
 }
 
-fn id_range(host: &Host) -> Option<Missing> {
+fn id_range(host: &Host) -> Option<MissingLayer> {
     let rootless = host.rootless.as_ref()?;
     if host.euid == 0 {
         return None;
@@ -265,7 +265,7 @@ fn id_range(host: &Host) -> Option<Missing> {
             std::env::var("USER").unwrap_or_else(|_| host.euid.to_string())
         ),
     };
-    Some(Missing { why: "the caller has no subordinate id range".into(), lift })
+    Some(MissingLayer { why: "the caller has no subordinate id range".into(), lift })
 }
 
 fn cgroups(host: &Host) -> Vec<PathBuf> {
@@ -292,7 +292,7 @@ fn cgroup_writable(host: &Host) -> bool {
     !cgroups.is_empty() && cgroups.iter().all(writable)
 }
 
-fn no_cgroup(host: &Host) -> Option<Missing> {
+fn no_cgroup(host: &Host) -> Option<MissingLayer> {
     let (why, lift) = match &host.cgroups {
         Hierarchy::None => ("no cgroup file system is mounted", "mount -t cgroup2 cgroup2 /sys/fs/cgroup"),
         _ if host.euid == 0 => (
@@ -308,7 +308,7 @@ fn no_cgroup(host: &Host) -> Option<Missing> {
             "loginctl enable-linger USER and log in again: systemd's user manager delegates cgroups",
         ),
     };
-    Some(Missing { why: why.into(), lift: lift.into() })
+    Some(MissingLayer { why: why.into(), lift: lift.into() })
 }
 
 /// Number of `CAP_SETFCAP` (capabilities(7)).

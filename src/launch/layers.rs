@@ -4,25 +4,25 @@
 use std::path::{Path, PathBuf};
 
 use super::options;
-use super::value::{Launch, Root};
+use super::value::{Launch, RootSource};
 use super::volumes::{bind, home};
 use crate::bundle::Bundle;
 use crate::config::defaults::{ENVIRONMENT, HOST_TREES, MASKED, PASSED, PATH, READONLY, STANDARD};
-use crate::config::{Config, Guard, parse};
+use crate::config::{Config, SeccompGuard, parse};
 use crate::error::{Error, Result};
 use crate::host::Host;
-use crate::policy::{self, Change, Facts, Outcome, row_mount};
+use crate::policy::{self, Change, Facts, HardenResult, row_mount};
 use crate::tables::namespaces::{NAMESPACES, NsKind};
 
 /// The lowest layer: config.json, or the table of container defaults.
 pub fn base(launch: &Launch, host: &Host) -> Result<(Bundle, Config)> {
     match &launch.root {
-        Root::Bundle(dir) => Bundle::open(dir),
-        Root::Directory(dir) => {
+        RootSource::Bundle(dir) => Bundle::open(dir),
+        RootSource::Directory(dir) => {
             let config = defaults(dir)?;
             Ok((Bundle::of_directory(dir)?, config))
         }
-        Root::Host => {
+        RootSource::Host => {
             let config = of_host(host)?;
             Ok((Bundle::of_directory(Path::new("/"))?, config))
         }
@@ -30,10 +30,10 @@ pub fn base(launch: &Launch, host: &Host) -> Result<(Bundle, Config)> {
 }
 
 /// Applies options, then the policy, to the lowest layer.
-pub fn harden(launch: &Launch, facts: &Facts<'_>, config: &mut Config) -> Result<Outcome> {
+pub fn harden(launch: &Launch, facts: &Facts<'_>, config: &mut Config) -> Result<HardenResult> {
     let mut changes = options::apply(launch, facts, config)?;
     changes.extend(this_machine(launch));
-    if launch.root == Root::Host && !launch.process.env.iter().any(sets_home) {
+    if launch.root == RootSource::Host && !launch.process.env.iter().any(sets_home) {
         config.hardening.home = home().or_else(|| Some("/run/home".into()));
     }
     if config.process.as_ref().is_some_and(|p| p.args.is_empty()) {
@@ -49,7 +49,7 @@ pub fn harden(launch: &Launch, facts: &Facts<'_>, config: &mut Config) -> Result
 
 /// `--rootfs /` shows this machine's files to the program.
 fn this_machine(launch: &Launch) -> Option<Change> {
-    let Root::Directory(dir) = &launch.root else { return None };
+    let RootSource::Directory(dir) = &launch.root else { return None };
     let whole = std::fs::canonicalize(dir).is_ok_and(|dir| dir == Path::new("/"));
     let home = home().map(|home| format!(", {} among them", home.display())).unwrap_or_default();
     whole.then(|| {
@@ -160,8 +160,11 @@ pub fn summary(config: &Config, policy: policy::Policy, changes: &[Change]) -> S
         (false, _) => "the host's network",
     };
     let bare = config.hardening.bare;
-    let network =
-        if bare && config.hardening.guards.contains(&Guard::NoInternet) { "no network" } else { network };
+    let network = if bare && config.hardening.guards.contains(&SeccompGuard::NoInternet) {
+        "no network"
+    } else {
+        network
+    };
     let root = match (bare, config.root.readonly) {
         (true, _) => "files by Landlock alone",
         (false, true) => "/ read-only",

@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 
 use crate::bundle::Bundle;
 use crate::error::Error;
-use crate::launch::value::{Launch, Root};
+use crate::launch::value::{Launch, RootSource};
 use crate::sys::cstr::cpath;
 use crate::sys::fs;
 use crate::tables::errno;
@@ -101,9 +101,9 @@ fn follow(mut at: PathBuf, path: &Path, links: &mut u32) -> Result<PathBuf, Stri
 /// Checks that the opened rootfs is the directory that the caller named, without another user's symlinks on the way.
 pub fn check_rootfs(launch: &Launch, bundle: &Bundle) -> crate::error::Result<()> {
     let path = match &launch.root {
-        Root::Host => return Ok(()),
-        Root::Directory(path) => path,
-        Root::Bundle(path) => {
+        RootSource::Host => return Ok(()),
+        RootSource::Directory(path) => path,
+        RootSource::Bundle(path) => {
             resolved(path).map_err(|why| Error::msg(format!("bundle {}: {why}", path.display())))?;
             &bundle.rootfs_path
         }

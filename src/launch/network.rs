@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::value::Launch;
 use crate::bundle::Bundle;
-use crate::config::network::{Mode, Network};
+use crate::config::network::{Network, NetworkMode};
 use crate::config::{Config, Namespace, RuntimeFile};
 use crate::error::{Error, Result};
 use crate::network::{RESOLV, RESOLV_CONF};
@@ -43,7 +43,7 @@ pub fn add_names(launch: &mut Launch, names: &Names) -> Result<()> {
 /// `--network none` and `--network host` hold on every config; without either a policy that hardens nothing leaves the
 /// config's namespace as it is.
 fn as_asked(
-    asked: Option<Mode>,
+    asked: Option<NetworkMode>,
     facts: &Facts<'_>,
     config: &mut Config,
     changes: &mut Vec<Change>,
@@ -54,17 +54,19 @@ fn as_asked(
         .clone()
         .unwrap_or_else(|| if had.is_some() { "a new one".into() } else { "the host's".into() });
     match asked {
-        Some(Mode::None) if facts.overrides.allows("host-net") => {
+        Some(NetworkMode::None) if facts.overrides.allows("host-net") => {
             return Err(Error::msg("--network none with --allow host-net: leave one out"));
         }
-        Some(Mode::None) if !config.is_new(NsKind::Net) => {
+        Some(NetworkMode::None) if !config.is_new(NsKind::Net) => {
             config.namespaces.retain(|n| n.kind != NsKind::Net);
             config.namespaces.push(Namespace { kind: NsKind::Net, path: None });
             let text = format!("a new network namespace with nothing in it, as asked, instead of {instead}");
             changes.push(Change::new("network", text));
         }
         // Of a new one the policy says so, where it hardens.
-        Some(Mode::Host) if joined.is_some() || (had.is_some() && facts.policy == Policy::Privileged) => {
+        Some(NetworkMode::Host)
+            if joined.is_some() || (had.is_some() && facts.policy == Policy::Privileged) =>
+        {
             config.namespaces.retain(|n| n.kind != NsKind::Net);
             let text = format!("the host's network namespace, as asked, instead of {instead}");
             changes.push(Change::weaker("network", text));

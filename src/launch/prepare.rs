@@ -10,20 +10,20 @@ use crate::config::{Config, ConfigError, Process, Terminal, strip_root};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::launch::filters::{compile, seccomp_choices};
-use crate::launch::value::{Launch, Root};
+use crate::launch::value::{Launch, RootSource};
 use crate::launch::{enforced, environment, ladder, layers, links, stdio};
 use crate::log::Log;
 use crate::plan::Plan;
 use crate::plan::check::Checked;
-use crate::plan::recipe::{self, Console, Filter, Input, Options, PlanSlots};
-use crate::policy::{Change, Facts, Machine, Outcome, Policy, Posture};
+use crate::plan::recipe::{self, Console, FilterInput, Input, Options, PlanSlots};
+use crate::policy::{Change, Facts, HardenResult, MachineFacts, Policy, Posture};
 use crate::seccomp;
 use crate::state::id_ranges::Ranges;
 use crate::state::{LandlockRules, SeccompChoice, State, Stored};
 use crate::tables::namespaces::NsKind;
 
 /// A launch before the locations that the container's id names are examined: its cgroups, its resctrl class.
-/// A launch reserves the name first ([`crate::lifecycle::name::Name`]), so that no other launch changes them
+/// A launch reserves the name first ([`crate::lifecycle::name::ReservedName`]), so that no other launch changes them
 /// meanwhile.
 pub struct Draft {
     /// The bundle, its rootfs open.
@@ -37,12 +37,12 @@ pub struct Draft {
     /// The container's state directory.
     pub state_dir: PathBuf,
     host: Host,
-    outcome: Outcome,
+    outcome: HardenResult,
     /// Deviations from the config that are no errors.
     left: crate::launch::capabilities::Dropped,
     /// The reason why refused system calls are not reported although `--debug` is given.
     silent: Option<&'static str>,
-    filters: Vec<Filter>,
+    filters: Vec<FilterInput>,
     choices: Vec<SeccompChoice>,
     /// Messages of the administrator's policy for the log.
     enforced: Vec<String>,
@@ -71,7 +71,7 @@ pub struct Prepared {
     /// The facts about the machine.
     pub host: Host,
     /// The result of the policy.
-    pub outcome: Outcome,
+    pub outcome: HardenResult,
     /// The cgroups.
     pub layout: Layout,
     /// The verb's options, extended by the policy.
@@ -84,13 +84,13 @@ pub struct Prepared {
     pub state: State,
     user_maps: Option<UserMaps>,
     resctrl: Option<crate::cgroup::resctrl::Class>,
-    filters: Vec<Filter>,
+    filters: Vec<FilterInput>,
     ids: Ranges,
     id: String,
 }
 
 /// Profiles, compiled filters, and the reason why refusals are not reported.
-type CompiledFilters = (Vec<SeccompChoice>, Vec<Filter>, Option<&'static str>);
+type CompiledFilters = (Vec<SeccompChoice>, Vec<FilterInput>, Option<&'static str>);
 
 /// Opens the bundle, hardens the config and chooses cgroups. The only side effect is the seccomp cache. For a
 /// launch, see [`draft`].
@@ -117,7 +117,7 @@ fn draft_on(launch: &Launch, opened: (Bundle, Config), host: Host) -> Result<Dra
     let hardened = enforced::harden(launch, &config, &bundle.dir);
     enforced::follow(launch, &mut config, &bundle.dir);
     let launch = hardened.as_ref().unwrap_or(launch);
-    if launch.policy() == Policy::Privileged && matches!(launch.root, Root::Bundle(_)) {
+    if launch.policy() == Policy::Privileged && matches!(launch.root, RootSource::Bundle(_)) {
         strip_root(&mut config.mounts, &bundle.rootfs_path);
     }
     let ids = Ranges::new(&host, launch.pure);
@@ -174,7 +174,7 @@ fn harden(
     launch: &Launch,
     (bundle, host, ids): (&Bundle, &Host, &Ranges),
     config: &mut Config,
-) -> Result<(Outcome, bool)> {
+) -> Result<(HardenResult, bool)> {
     let mut overrides = launch.overrides.clone();
     overrides.no_cgroups = launch.cgroup_manager == Some(cgroup::Manager::Disabled);
     overrides.devices =
@@ -221,10 +221,10 @@ fn options_of(launch: &Launch, config: &Config) -> Result<(Options, Vec<String>)
     options.console = if terminal == Terminal::None { Console::Inherit } else { Console::Pty };
     options.detached = launch.stays == stdio::Launcher::Detaches;
     let own_pids = config.is_new(NsKind::Pid);
-    let init = own_pids && !matches!(launch.root, Root::Bundle(_));
+    let init = own_pids && !matches!(launch.root, RootSource::Bundle(_));
     options.init = launch.life.init.unwrap_or(init);
     let in_userns = config.namespace(NsKind::User).is_some();
-    let facts = stdio::Facts {
+    let facts = stdio::StdioFacts {
         launcher: launch.stays,
         hardened: config.hardening.hardened,
         pty: match terminal {
@@ -354,7 +354,7 @@ impl Draft {
             monitor: self.monitor,
             command: self.command.clone(),
             // Serialising a value of our own types does not fail; without it verify says that it has nothing to compare.
-            asked: serde_json::value::to_raw_value(&Posture::of_config(config, Machine::NONE)).ok(),
+            asked: serde_json::value::to_raw_value(&Posture::of_config(config, MachineFacts::NONE)).ok(),
             init: self.options.init,
             stop: self.stop,
             outside: crate::launch::outside::of(
@@ -382,7 +382,7 @@ impl Prepared {
     }
 
     /// The compiled filters, in the order of loading.
-    pub fn filters(&self) -> &[Filter] {
+    pub fn filters(&self) -> &[FilterInput] {
         &self.filters
     }
 

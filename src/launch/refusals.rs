@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use crate::config::Config;
-use crate::plan::recipe::{Filter, Listens};
+use crate::plan::recipe::{FilterInput, Listens};
 use crate::seccomp::observed::{judged, observing};
 use crate::seccomp::reported;
 use crate::state::SeccompChoice;
@@ -14,7 +14,7 @@ use crate::sys::seccomp;
 pub fn report(
     config: &Config,
     choices: &[SeccompChoice],
-    filters: &mut Vec<Filter>,
+    filters: &mut Vec<FilterInput>,
     observe: bool,
 ) -> Option<&'static str> {
     let filters_have_agent = filters.iter().any(|f| f.listener.is_some());
@@ -36,7 +36,7 @@ pub fn report(
         return Some("this kernel has no listeners (seccomp_unotify(2), Linux 5.0)");
     }
     let unchanged = filter.program.clone();
-    let judge = observe.then(|| Filter {
+    let judge = observe.then(|| FilterInput {
         program: Rc::new(judged(&unchanged)),
         flags: filter.flags,
         what: "the profile, for the calls that are observed",

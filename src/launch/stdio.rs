@@ -38,7 +38,7 @@ pub enum Launcher {
 
 /// The facts that the choice depends on.
 #[derive(Debug, Clone, Copy)]
-pub struct Facts {
+pub struct StdioFacts {
     /// Whether a launcher stays with the container.
     pub launcher: Launcher,
     /// Whether any policy but `privileged` applies.
@@ -66,7 +66,7 @@ pub enum Pty {
 pub const NAMES: [&str; 3] = ["stdin", "stdout", "stderr"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum StreamKind {
     Terminal,
     /// /dev/null, which every user may open.
     Null,
@@ -84,28 +84,28 @@ enum Kind {
 
 const ANONYMOUS: &str = "an anonymous inode (a pidfd, an eventfd, a poll set)";
 
-fn kind(fd: RawFd, name: &str) -> Result<Kind> {
+fn kind(fd: RawFd, name: &str) -> Result<StreamKind> {
     let failed = |e| Error::os("fstat", name, e);
     let st = fs::fstatat(fd, c"").map_err(failed)?;
     if io::access_mode(fd).map_err(failed)? & libc::O_PATH != 0 {
-        return Ok(Kind::Place("an O_PATH descriptor"));
+        return Ok(StreamKind::Place("an O_PATH descriptor"));
     }
     Ok(match st.st_mode & libc::S_IFMT {
-        libc::S_IFDIR => Kind::Place("a directory"),
+        libc::S_IFDIR => StreamKind::Place("a directory"),
         // anon_inode:[eventfd] and the like have no file type and are not byte streams.
-        0 => Kind::Place(ANONYMOUS),
-        libc::S_IFIFO => Kind::Pipe,
-        libc::S_IFSOCK if socket::has_one_peer(fd) => Kind::Socket,
-        libc::S_IFSOCK => Kind::Network,
+        0 => StreamKind::Place(ANONYMOUS),
+        libc::S_IFIFO => StreamKind::Pipe,
+        libc::S_IFSOCK if socket::has_one_peer(fd) => StreamKind::Socket,
+        libc::S_IFSOCK => StreamKind::Network,
         libc::S_IFREG => match fs::fs_magic(fd).map_err(failed)? {
-            PIDFS => Kind::Place("a pidfd"),
+            PIDFS => StreamKind::Place("a pidfd"),
             // A namespace, a process's memory, or another kernel file.
-            magic if is_kernel_s(magic) => Kind::Other,
-            _ => Kind::File,
+            magic if is_kernel_s(magic) => StreamKind::Other,
+            _ => StreamKind::File,
         },
-        libc::S_IFCHR if st.st_rdev == libc::makedev(1, 3) => Kind::Null,
-        libc::S_IFCHR if tty::is_tty(fd) => Kind::Terminal,
-        _ => Kind::Other,
+        libc::S_IFCHR if st.st_rdev == libc::makedev(1, 3) => StreamKind::Null,
+        libc::S_IFCHR if tty::is_tty(fd) => StreamKind::Terminal,
+        _ => StreamKind::Other,
     })
 }
 
@@ -129,9 +129,11 @@ pub fn check_preserved(count: u32) -> Result<()> {
             continue;
         }
         let what = match kind(fd, "a preserved descriptor")? {
-            Kind::Terminal => "a terminal, whose input could be read inside as long as the container runs",
-            Kind::Place(ANONYMOUS) => continue,
-            Kind::Place(what) => what,
+            StreamKind::Terminal => {
+                "a terminal, whose input could be read inside as long as the container runs"
+            }
+            StreamKind::Place(ANONYMOUS) => continue,
+            StreamKind::Place(what) => what,
             _ => continue,
         };
         return Err(Error::msg(format!(
@@ -142,7 +144,7 @@ pub fn check_preserved(count: u32) -> Result<()> {
 }
 
 /// Chooses for all three descriptors; the second part of the result is the changes to report.
-pub fn choose(facts: Facts) -> Result<([Stdio; 3], Vec<String>)> {
+pub fn choose(facts: StdioFacts) -> Result<([Stdio; 3], Vec<String>)> {
     let mut chosen = [Stdio::Inherit; 3];
     let mut notes = Vec::new();
     if facts.launcher == Launcher::Absent || facts.pty == Pty::All {
@@ -151,21 +153,21 @@ pub fn choose(facts: Facts) -> Result<([Stdio; 3], Vec<String>)> {
     for (fd, name) in (0..).zip(NAMES) {
         let kind = kind(fd, name)?;
         chosen[fd as usize] = match kind {
-            Kind::Terminal if facts.pty == Pty::Terminals => Stdio::Inherit,
-            Kind::Place(what) if facts.hardened => {
+            StreamKind::Terminal if facts.pty == Pty::Terminals => Stdio::Inherit,
+            StreamKind::Place(what) if facts.hardened => {
                 return Err(Error::msg(format!(
                     "{name} is {what}: it would give the container access to files of the host; use a file, a pipe or /dev/null"
                 )));
             }
-            kind if fd > 0 && !matches!(kind, Kind::Place(_)) && is_monitored(facts) => {
+            kind if fd > 0 && !matches!(kind, StreamKind::Place(_)) && is_monitored(facts) => {
                 monitor(kind, facts.launcher)
             }
-            Kind::Null if facts.hardened && nix::unistd::geteuid().is_root() => Stdio::Null,
-            Kind::Null | Kind::Place(_) => Stdio::Inherit,
+            StreamKind::Null if facts.hardened && nix::unistd::geteuid().is_root() => Stdio::Null,
+            StreamKind::Null | StreamKind::Place(_) => Stdio::Inherit,
             _ if facts.launcher != Launcher::Stays => leave(fd, kind, facts, &mut notes)?,
             _ if facts.hardened => Stdio::Pipe,
             _ if facts.counts && fd > 0 => Stdio::Pipe,
-            Kind::Terminal | Kind::Pipe | Kind::File if !facts.opens => Stdio::Pipe,
+            StreamKind::Terminal | StreamKind::Pipe | StreamKind::File if !facts.opens => Stdio::Pipe,
             _ => Stdio::Inherit,
         };
     }
@@ -175,25 +177,25 @@ pub fn choose(facts: Facts) -> Result<([Stdio; 3], Vec<String>)> {
     Ok((chosen, notes))
 }
 
-fn is_monitored(facts: Facts) -> bool {
+fn is_monitored(facts: StdioFacts) -> bool {
     matches!(facts.launcher, Launcher::Monitors { .. })
 }
 
 /// Chooses stdout or stderr of a container with a monitor.
-fn monitor(kind: Kind, launcher: Launcher) -> Stdio {
+fn monitor(kind: StreamKind, launcher: Launcher) -> Stdio {
     match launcher {
         Launcher::Monitors { none: true, .. } => Stdio::Null,
-        Launcher::Monitors { asked: false, .. } if kind == Kind::File => Stdio::Inherit,
+        Launcher::Monitors { asked: false, .. } if kind == StreamKind::File => Stdio::Inherit,
         _ => Stdio::Pipe,
     }
 }
 
 /// Chooses for `--detach`, where no launcher copies.
-fn leave(fd: RawFd, kind: Kind, facts: Facts, notes: &mut Vec<String>) -> Result<Stdio> {
+fn leave(fd: RawFd, kind: StreamKind, facts: StdioFacts, notes: &mut Vec<String>) -> Result<Stdio> {
     let (name, hardened) = (NAMES[fd as usize], facts.hardened);
     match kind {
         // id=$(safebox run --detach ...) would wait for the container's end.
-        Kind::Pipe | Kind::Socket | Kind::Network
+        StreamKind::Pipe | StreamKind::Socket | StreamKind::Network
             if hardened && facts.launcher == Launcher::Detaches && fd > 0 =>
         {
             notes.push(format!(
@@ -201,19 +203,19 @@ fn leave(fd: RawFd, kind: Kind, facts: Facts, notes: &mut Vec<String>) -> Result
             ));
             Ok(Stdio::Null)
         }
-        Kind::Terminal if hardened => {
+        StreamKind::Terminal if hardened => {
             notes.push(format!(
                 "{name} is /dev/null instead of your terminal, which a detached container would keep open"
             ));
             Ok(Stdio::Null)
         }
-        Kind::Network if hardened => Err(Error::msg(format!(
+        StreamKind::Network if hardened => Err(Error::msg(format!(
             "{name} is a socket through which a detached container would reach the host's network: without --detach its bytes are copied; else use a pipe, a socketpair, a file or /dev/null"
         ))),
-        Kind::Other if hardened => Err(Error::msg(format!(
+        StreamKind::Other if hardened => Err(Error::msg(format!(
             "{name} is a device or a kernel object, which a detached container would keep open: without --detach its bytes are copied; else use a file, a pipe or /dev/null"
         ))),
-        Kind::File if hardened && fd == 0 && !nix::unistd::geteuid().is_root() => Err(Error::msg(
+        StreamKind::File if hardened && fd == 0 && !nix::unistd::geteuid().is_root() => Err(Error::msg(
             "stdin is a file that the container could open again for writing: without --detach its bytes are copied; else use a pipe (cat FILE |) or /dev/null",
         )),
         _ => Ok(Stdio::Inherit),

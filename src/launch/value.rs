@@ -15,7 +15,7 @@ use crate::policy::{Overrides, Policy};
 
 /// Source of a container's root file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Root {
+pub enum RootSource {
     /// A bundle directory: config.json names the root.
     Bundle(PathBuf),
     /// A directory (`--rootfs`); the table of container defaults replaces config.json.
@@ -28,7 +28,7 @@ pub enum Root {
 #[derive(Debug, Clone)]
 pub struct Launch {
     /// Source of the root file system.
-    pub root: Root,
+    pub root: RootSource,
     /// Container id.
     pub id: String,
     /// Directory of the states of containers.
@@ -72,7 +72,7 @@ pub struct Launch {
 impl Default for Launch {
     fn default() -> Self {
         Launch {
-            root: Root::Bundle(".".into()),
+            root: RootSource::Bundle(".".into()),
             id: String::new(),
             state_root: PathBuf::new(),
             words: Vec::new(),
@@ -115,7 +115,7 @@ impl Launch {
 
 /// A user or group, by number or by its name in the container's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Account {
+pub enum IdOrName {
     /// A number, which is not looked up.
     Id(u32),
     /// A name in the container's /etc/passwd or /etc/group.
@@ -141,9 +141,9 @@ pub struct ProcessOptions {
     /// `--workdir`.
     pub workdir: Option<PathBuf>,
     /// `--user`.
-    pub user: Option<(Account, Option<Account>)>,
+    pub user: Option<(IdOrName, Option<IdOrName>)>,
     /// `--group-add`.
-    pub groups: Vec<Account>,
+    pub groups: Vec<IdOrName>,
     /// `--entrypoint`; empty: removes the config's.
     pub entrypoint: Option<String>,
     /// `--hostname`.
@@ -259,16 +259,16 @@ pub enum LogDriver {
 
 /// `--log-opt`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LogOptions {
+pub struct LogRotation {
     /// Bytes of a file, after which a new one begins.
     pub max_size: u64,
     /// Files that are kept.
     pub max_file: usize,
 }
 
-impl Default for LogOptions {
+impl Default for LogRotation {
     fn default() -> Self {
-        LogOptions { max_size: 10 << 20, max_file: 3 }
+        LogRotation { max_size: 10 << 20, max_file: 3 }
     }
 }
 
@@ -351,7 +351,7 @@ pub struct LifeOptions {
     /// `--log-driver`.
     pub log_driver: Option<LogDriver>,
     /// `--log-opt`.
-    pub log_options: LogOptions,
+    pub log_options: LogRotation,
     /// `--health-cmd`, `--health-interval`, ...
     pub health: Option<HealthOptions>,
     /// `--no-healthcheck`.

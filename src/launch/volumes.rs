@@ -4,7 +4,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use super::copies;
-use super::value::{Access, Launch, Root, Volume};
+use super::value::{Access, Launch, RootSource, Volume};
 use crate::config::defaults::STANDARD;
 use crate::config::mount_options::parse_options;
 use crate::config::{Config, Device, Mount};
@@ -16,7 +16,7 @@ use crate::tables::host_paths::{HOST_PATHS, Refused};
 const NOTHING_GAINED: u64 = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
 
 /// A host path named by an option.
-struct HostPath {
+struct OptionHostPath {
     access: Access,
     path: PathBuf,
     option: String,
@@ -30,11 +30,11 @@ pub(super) fn host_paths(
     changes: &mut Vec<Change>,
 ) -> Result<()> {
     let mut all = named(launch, facts)?;
-    if launch.root == Root::Host {
+    if launch.root == RootSource::Host {
         working_directory(launch, config, &mut all)?;
     }
     all.sort_by_key(|s| s.path.components().count());
-    let covers = |host_path: &HostPath, config: &Config| {
+    let covers = |host_path: &OptionHostPath, config: &Config| {
         config.mounts.iter().any(|m| m.bind.is_some() && host_path.path.starts_with(&m.destination))
     };
     let mut number = 0;
@@ -78,8 +78,8 @@ pub(super) fn host_paths(
 }
 
 /// The paths that the options name, each once.
-fn named(launch: &Launch, facts: &Facts<'_>) -> Result<Vec<HostPath>> {
-    let mut all: Vec<HostPath> = Vec::new();
+fn named(launch: &Launch, facts: &Facts<'_>) -> Result<Vec<OptionHostPath>> {
+    let mut all: Vec<OptionHostPath> = Vec::new();
     for (access, path) in &launch.files.paths {
         let flag = match access {
             Access::Write => "--rw",
@@ -93,7 +93,7 @@ fn named(launch: &Launch, facts: &Facts<'_>) -> Result<Vec<HostPath>> {
         match all.iter_mut().find(|s| s.path == path) {
             Some(same) if same.access < *access => (same.access, same.option) = (*access, option),
             Some(_) => {}
-            None => all.push(HostPath { access: *access, path, option }),
+            None => all.push(OptionHostPath { access: *access, path, option }),
         }
     }
     Ok(all)
@@ -118,7 +118,7 @@ fn found(path: &Path, option: &str, facts: &Facts<'_>) -> Result<PathBuf> {
 const CROWDED: [&str; 8] = ["/home", "/root", "/tmp", "/var", "/var/tmp", "/run", "/srv", "/dev/shm"];
 
 /// Mounts the working directory at the same path, read-only, unless an option mounts it.
-fn working_directory(launch: &Launch, config: &mut Config, all: &mut Vec<HostPath>) -> Result<()> {
+fn working_directory(launch: &Launch, config: &mut Config, all: &mut Vec<OptionHostPath>) -> Result<()> {
     if launch.process.workdir.is_some() {
         return Ok(());
     }
@@ -149,7 +149,7 @@ fn working_directory(launch: &Launch, config: &mut Config, all: &mut Vec<HostPat
             dir.display()
         )));
     }
-    all.push(HostPath { access: Access::Read, path: dir, option: WORKING_DIRECTORY.into() });
+    all.push(OptionHostPath { access: Access::Read, path: dir, option: WORKING_DIRECTORY.into() });
     Ok(())
 }
 

@@ -5,7 +5,7 @@
 
 use crate::config::Config;
 use crate::launch::ladder;
-use crate::policy::{Change, Cure, Machine, Place, Policy, Posture, RULES, Rule, Severity, Verdict};
+use crate::policy::{Change, Cure, MachineFacts, Place, Policy, Posture, RULES, Rule, Severity, Verdict};
 
 /// Rules about what this machine has: `restricted` does not hold them on a machine that lacks it either. A loss of Landlock
 /// that an option causes is part of that option's line.
@@ -28,7 +28,7 @@ const NAMED_BY: [(&str, &str, &str); 8] = [
 pub fn unnamed(config: &Config, policy: Policy, changes: &[Change], each: bool) -> Vec<Change> {
     let trees = changes.iter().any(|c| c.weaker && ["user-namespace", ladder::HEADING].contains(&c.by));
     // Nothing is looked up on the machine: the container's name is reserved, and rows of the plan come next.
-    let posture = Posture::of_config(config, Machine::NONE);
+    let posture = Posture::of_config(config, MachineFacts::NONE);
     let failed = RULES.iter().filter(|rule| !OF_THE_MACHINE.contains(&rule.id)).filter_map(|rule| {
         let Verdict::Fail(found) = rule.verdict(&posture) else { return None };
         let found = found.into_iter().filter(|evidence| !(trees && is_own_tree(config, &evidence.at)));

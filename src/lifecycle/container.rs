@@ -12,13 +12,13 @@ use crate::state::trust::{check_owner, is_others};
 use crate::state::{NOT_IN_IDS, State, check_id, directory_id, files, parse_pid, recorded_cgroups};
 use crate::sys::cstr::cpath;
 use crate::sys::process::alive;
-use crate::sys::replace::{Kind, replace_path};
+use crate::sys::replace::{ReplaceMode, replace_path};
 use crate::sys::{Errno, fs};
 
 /// The statuses of runtime.md, and runc's `paused`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub enum Status {
+pub enum ContainerStatus {
     Creating,
     Created,
     Running,
@@ -26,20 +26,20 @@ pub enum Status {
     Stopped,
 }
 
-impl Status {
+impl ContainerStatus {
     /// As `state` prints it.
     pub fn name(self) -> &'static str {
         match self {
-            Status::Creating => "creating",
-            Status::Created => "created",
-            Status::Running => "running",
-            Status::Paused => "paused",
-            Status::Stopped => "stopped",
+            ContainerStatus::Creating => "creating",
+            ContainerStatus::Created => "created",
+            ContainerStatus::Running => "running",
+            ContainerStatus::Paused => "paused",
+            ContainerStatus::Stopped => "stopped",
         }
     }
 }
 
-impl std::fmt::Display for Status {
+impl std::fmt::Display for ContainerStatus {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(self.name())
     }
@@ -113,7 +113,7 @@ impl Container {
         let failed = |e: std::io::Error| Error::msg(format!("{}: {e}", file.display()));
         let bytes = serde_json::to_vec(state).map_err(|e| Error::msg(format!("state: {e}")))?;
         // Whatever the caller's umask: a state that others can write is not believed.
-        replace_path(&temp, &file, &bytes, Kind::PRIVATE).map_err(failed)
+        replace_path(&temp, &file, &bytes, ReplaceMode::PRIVATE).map_err(failed)
     }
 
     /// The recorded process, if one was recorded: (pid, start time).
@@ -132,25 +132,25 @@ impl Container {
     }
 
     /// The status, read from the system, never from what was once written.
-    pub fn status(&self) -> Status {
+    pub fn status(&self) -> ContainerStatus {
         self.status_and_process().0
     }
 
     /// The same, and the container process while it lives.
-    pub fn status_and_process(&self) -> (Status, Option<i32>) {
+    pub fn status_and_process(&self) -> (ContainerStatus, Option<i32>) {
         let Some((pid, start)) = self.recorded() else {
             // No process yet: being created as long as a process holds the lock.
-            return (if self.locked() { Status::Creating } else { Status::Stopped }, None);
+            return (if self.locked() { ContainerStatus::Creating } else { ContainerStatus::Stopped }, None);
         };
         if !alive(pid, start) {
-            return (Status::Stopped, None);
+            return (ContainerStatus::Stopped, None);
         }
         let exists = |file| self.dir.join(file).exists();
         let status = match (exists(files::START_NEW), self.frozen()) {
-            (true, _) => Status::Creating,
-            (false, true) => Status::Paused,
-            (false, false) if exists(files::START) => Status::Created,
-            (false, false) => Status::Running,
+            (true, _) => ContainerStatus::Creating,
+            (false, true) => ContainerStatus::Paused,
+            (false, false) if exists(files::START) => ContainerStatus::Created,
+            (false, false) => ContainerStatus::Running,
         };
         (status, Some(pid))
     }

@@ -24,7 +24,7 @@ use crate::plan::check::Checked;
 use crate::plan::recipe::{ExecInput, Options, PlanSlots, build_exec};
 use crate::state::State;
 use crate::sys::fs;
-use crate::sys::process::{self, Exit};
+use crate::sys::process::{self, ProcessExit};
 
 /// Runs `hook` in the container whose process (pid, start time) is given, with `stdio` as its first descriptors.
 pub fn run_hook(
@@ -89,7 +89,7 @@ fn perform(
     match done {
         Ok(_) => match process::wait(cx.pid, 0) {
             // Killed as the hook was: who waits for this process sees the signal.
-            Ok(Some((_, Exit::Signal(number)))) => process::die_of(number),
+            Ok(Some((_, ProcessExit::Signal(number)))) => process::die_of(number),
             ended => ended.ok().flatten().map_or(1, |(_, exit)| exit.code()),
         },
         Err(e) => {

@@ -15,7 +15,7 @@ pub const TIMED_OUT: i32 = 124;
 
 /// Why the launcher ended the container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
+pub enum EndCause {
     /// `--timeout`.
     Timeout,
     /// `--cpu-time`.
@@ -26,7 +26,7 @@ pub enum Cause {
 
 /// What is to be done to the container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Act {
+pub enum EndAction {
     /// The signal that asks it to end.
     Ask(i32),
     /// SIGKILL, for all its processes.
@@ -35,7 +35,7 @@ pub enum Act {
 
 /// How long the container may run.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Limits {
+pub struct RunLimits {
     /// `--timeout`.
     pub timeout: Option<Duration>,
     /// `--cpu-time`.
@@ -46,7 +46,7 @@ pub struct Limits {
 
 /// `--overlay-size`: the directories of the layers, and what they may hold.
 #[derive(Debug, Clone)]
-pub struct Layers {
+pub struct OverlayLimit {
     /// The upper directories.
     pub dirs: Vec<PathBuf>,
     /// In bytes, together.
@@ -58,10 +58,10 @@ pub struct Layers {
 /// Between two countings of the layers; and a counting takes no more than this part of the time.
 const COUNTS: (Duration, u32) = (Duration::from_secs(1), 20);
 
-impl Layers {
+impl OverlayLimit {
     /// Counted for the first time in a second.
     pub fn new(dirs: Vec<PathBuf>, limit: u64) -> Self {
-        Layers { dirs, limit, next: Instant::now() + COUNTS.0 }
+        OverlayLimit { dirs, limit, next: Instant::now() + COUNTS.0 }
     }
 
     /// Whether they hold more than they may, or cannot be counted.
@@ -83,21 +83,21 @@ const AGAIN: Duration = Duration::from_millis(500);
 
 /// The deadline of a container.
 pub struct Deadline {
-    limits: Limits,
+    limits: RunLimits,
     start: Instant,
     cpu: Option<CpuClock>,
     cpus: u32,
-    layers: Option<Layers>,
+    layers: Option<OverlayLimit>,
     /// When there is something to do.
     due: Option<Instant>,
     /// What ended the container.
-    cause: Option<Cause>,
+    cause: Option<EndCause>,
     asked: bool,
 }
 
 impl Deadline {
     /// From now on. `cpu`: what the container has used, where `--cpu-time` asks; `layers`: what its layers may hold.
-    pub fn new(limits: Limits, cpu: Option<CpuClock>, layers: Option<Layers>) -> Self {
+    pub fn new(limits: RunLimits, cpu: Option<CpuClock>, layers: Option<OverlayLimit>) -> Self {
         let start = Instant::now();
         let cpu = cpu.filter(|_| limits.cpu_time.is_some());
         // It reads cgroup files, so only where cpu time is limited.
@@ -110,7 +110,7 @@ impl Deadline {
     }
 
     /// What ended the container.
-    pub fn cause(&self) -> Option<Cause> {
+    pub fn cause(&self) -> Option<EndCause> {
         self.cause
     }
 
@@ -141,29 +141,29 @@ impl Deadline {
     }
 
     /// What is to be done now.
-    pub fn act(&mut self, now: Instant) -> Option<Act> {
+    pub fn act(&mut self, now: Instant) -> Option<EndAction> {
         if self.due.is_none_or(|due| now < due) {
             return None;
         }
         if self.cause.is_some() {
             // Asked and not gone, or killed and not gone.
             self.due = Some(now + AGAIN);
-            return Some(Act::Kill);
+            return Some(EndAction::Kill);
         }
         let used = self.cpu.as_ref().and_then(CpuClock::used).unwrap_or_default();
         if self.cpu.is_some() && self.limits.cpu_time.is_some_and(|limit| used >= limit) {
-            (self.cause, self.due) = (Some(Cause::CpuTime), Some(now + AGAIN));
-            return Some(Act::Kill);
+            (self.cause, self.due) = (Some(EndCause::CpuTime), Some(now + AGAIN));
+            return Some(EndAction::Kill);
         }
         if self.layers.as_mut().is_some_and(|layers| layers.exceed(now)) {
-            (self.cause, self.due) = (Some(Cause::OverlaySize), Some(now + AGAIN));
-            return Some(Act::Kill);
+            (self.cause, self.due) = (Some(EndCause::OverlaySize), Some(now + AGAIN));
+            return Some(EndAction::Kill);
         }
         if self.limits.timeout.is_some_and(|time| now.duration_since(self.start) >= time) {
-            self.cause = Some(Cause::Timeout);
+            self.cause = Some(EndCause::Timeout);
             self.due = Some(now + self.grace());
             self.asked = !self.grace().is_zero();
-            return Some(if self.asked { Act::Ask(self.limits.stop.signal) } else { Act::Kill });
+            return Some(if self.asked { EndAction::Ask(self.limits.stop.signal) } else { EndAction::Kill });
         }
         self.due = self.next(now, used);
         None
@@ -176,18 +176,18 @@ mod tests {
 
     #[test]
     fn it_asks_and_then_kills_until_the_end() {
-        let limits = Limits { timeout: Some(Duration::from_secs(5)), ..Limits::default() };
+        let limits = RunLimits { timeout: Some(Duration::from_secs(5)), ..RunLimits::default() };
         let mut deadline = Deadline::new(limits, None, None);
         let at = |seconds: f64| deadline.start + Duration::from_secs_f64(seconds);
         let (early, end, later, killed, again) = (at(4.9), at(5.0), at(6.9), at(7.0), at(7.6));
         assert_eq!(deadline.act(early), None);
         assert_eq!(
             (deadline.act(end), deadline.cause()),
-            (Some(Act::Ask(libc::SIGTERM)), Some(Cause::Timeout))
+            (Some(EndAction::Ask(libc::SIGTERM)), Some(EndCause::Timeout))
         );
         assert_eq!(deadline.act(later), None);
-        assert_eq!(deadline.act(killed), Some(Act::Kill));
-        assert_eq!(deadline.act(again), Some(Act::Kill));
+        assert_eq!(deadline.act(killed), Some(EndAction::Kill));
+        assert_eq!(deadline.act(again), Some(EndAction::Kill));
         // Readers have what is left of the time, and a moment more.
         assert_eq!(deadline.readers(early), Some(early + Duration::from_secs(2)));
     }
@@ -195,13 +195,13 @@ mod tests {
     #[test]
     fn without_grace_it_kills_at_once() {
         let stop = Stop { millis: 0, ..Stop::default() };
-        let limits = Limits { timeout: Some(Duration::from_secs(1)), stop, ..Limits::default() };
+        let limits = RunLimits { timeout: Some(Duration::from_secs(1)), stop, ..RunLimits::default() };
         let mut deadline = Deadline::new(limits, None, None);
-        assert_eq!(deadline.act(deadline.start + Duration::from_secs(1)), Some(Act::Kill));
+        assert_eq!(deadline.act(deadline.start + Duration::from_secs(1)), Some(EndAction::Kill));
     }
 
     #[test]
     fn without_a_limit_it_is_never_due() {
-        assert_eq!(Deadline::new(Limits::default(), None, None).due(), None);
+        assert_eq!(Deadline::new(RunLimits::default(), None, None).due(), None);
     }
 }

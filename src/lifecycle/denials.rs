@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use libc::seccomp_notif;
 
 use crate::config::Config;
-use crate::launch::would::{Answer, Cause, Deed, Question, Verdict, View, judge};
+use crate::launch::would::{Answer, Deed, Question, RefusalCause, View, WouldVerdict, judge};
 use crate::seccomp::Reported;
 use crate::seccomp::capable::needed;
 use crate::seccomp::observed::{Observed, PathArgs, observed};
@@ -85,7 +85,7 @@ impl Denials {
     /// An observed call that waits on `listener`. The caller lets it go on afterwards.
     pub fn observe(&mut self, listener: RawFd, call: &seccomp_notif) {
         let Some(what) = observed(&call.data) else { return };
-        let Some(process) = Caller::of(call) else { return };
+        let Some(process) = WaitingProcess::of(call) else { return };
         let questions = process.questions(what, &call.data.args);
         // Without this the memory could be that of another process, with the same pid.
         if !seccomp::waits(listener, call.id) {
@@ -116,12 +116,12 @@ impl Denials {
 /// Whether an answer explains a failure. Programs look for many files that do not exist; the mode of a file decides
 /// only who may open it; and the container may have made a file that the config does not show.
 fn tells(answer: &Answer, by_open: bool, exists: impl Fn() -> bool) -> bool {
-    answer.verdict == Verdict::No
+    answer.verdict == WouldVerdict::No
         && match answer.cause {
-            Cause::Sandbox => true,
-            Cause::Hidden => !exists(),
-            Cause::Mode => by_open,
-            Cause::Absence => false,
+            RefusalCause::Sandbox => true,
+            RefusalCause::Hidden => !exists(),
+            RefusalCause::Mode => by_open,
+            RefusalCause::Absence => false,
         }
 }
 
@@ -131,17 +131,17 @@ fn answer_text(answer: &Answer) -> String {
 }
 
 /// The process that waits.
-struct Caller {
+struct WaitingProcess {
     proc: PathBuf,
     memory: File,
 }
 
-impl Caller {
+impl WaitingProcess {
     /// `None`: its memory cannot be read, as after the execve(2) of a file that its user cannot read.
     fn of(call: &seccomp_notif) -> Option<Self> {
         let proc = PathBuf::from(format!("/proc/{}", call.pid));
         let memory = File::open(proc.join("mem")).ok()?;
-        Some(Caller { proc, memory })
+        Some(WaitingProcess { proc, memory })
     }
 
     /// Whether the process finds something at this path of its root directory.

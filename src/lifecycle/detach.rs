@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::sys::{fs, io, process};
 
 /// Which process this is.
-pub enum Side {
+pub enum DetachSide {
     /// The monitor, which tells the other one when the program runs.
     Monitor(Ready),
     /// The first process, once the program runs.
@@ -23,7 +23,7 @@ pub enum Side {
 pub struct Ready(OwnedFd);
 
 /// Goes on as two processes; returns in the first one when it is known what came of the launch.
-pub fn split() -> Result<Side> {
+pub fn split() -> Result<DetachSide> {
     let failed = |what: &'static str| move |e| Error::os(what, "", e);
     let (read, write) = io::pipe().map_err(failed("pipe"))?;
     let (read, write) = (fs::own(read), fs::own(write));
@@ -32,19 +32,19 @@ pub fn split() -> Result<Side> {
         // Ctrl-C and hang-ups are not for the container; that the first process was killed is, as long as it waits.
         process::setsid().map_err(failed("setsid"))?;
         process::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM as u64).map_err(failed("prctl"))?;
-        return Ok(Side::Monitor(Ready(write)));
+        return Ok(DetachSide::Monitor(Ready(write)));
     };
     drop(write);
     let mut word = [0];
     loop {
         match fs::read(read.as_raw_fd(), &mut word) {
-            Ok(1) => return Ok(Side::Started),
+            Ok(1) => return Ok(DetachSide::Started),
             Err(crate::sys::Errno::EINTR) => {}
             _ => break,
         }
     }
     let exit = process::wait(child, 0).map_err(failed("wait"))?;
-    Ok(Side::Failed(exit.map_or(255, |(_, exit)| exit.code())))
+    Ok(DetachSide::Failed(exit.map_or(255, |(_, exit)| exit.code())))
 }
 
 impl Ready {

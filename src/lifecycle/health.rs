@@ -19,8 +19,8 @@ use crate::lifecycle::sidecar::Sidecar;
 use crate::state::files::HEALTH;
 use crate::sys::before_exec::clean_before_exec;
 use crate::sys::io::Interest;
-use crate::sys::process::Exit;
-use crate::sys::replace::{Kind, replace_path};
+use crate::sys::process::ProcessExit;
+use crate::sys::replace::{ReplaceMode, replace_path};
 use crate::sys::tty;
 
 /// Results that are kept, and bytes of output of each; as docker.
@@ -32,7 +32,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// The states.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Status {
+pub enum HealthStatus {
     /// No check has succeeded yet, and not enough have failed.
     #[default]
     Starting,
@@ -61,7 +61,7 @@ pub struct Probe {
 #[serde(rename_all = "camelCase")]
 pub struct Health {
     /// The state.
-    pub status: Status,
+    pub status: HealthStatus,
     /// Failures in a row.
     pub failing_streak: u32,
     /// The last checks, the newest last.
@@ -72,11 +72,11 @@ impl Health {
     /// Takes one result; `starting`: within the start period.
     fn take(&mut self, probe: Probe, retries: u32, starting: bool) {
         if probe.exit_code == 0 {
-            (self.status, self.failing_streak) = (Status::Healthy, 0);
-        } else if !(self.status == Status::Starting && starting) {
+            (self.status, self.failing_streak) = (HealthStatus::Healthy, 0);
+        } else if !(self.status == HealthStatus::Starting && starting) {
             self.failing_streak = self.failing_streak.saturating_add(1);
             if self.failing_streak >= retries {
-                self.status = Status::Unhealthy;
+                self.status = HealthStatus::Unhealthy;
             }
         }
         self.log.push(probe);
@@ -94,13 +94,13 @@ impl Health {
         let temp = dir.join(format!("{HEALTH}.tmp"));
         // A text of numbers and texts.
         let text = serde_json::to_vec(self).unwrap_or_default();
-        let kind = Kind { mode: 0o666, sync: false };
+        let kind = ReplaceMode { mode: 0o666, sync: false };
         replace_path(&temp, &dir.join(HEALTH), &text, kind).unwrap_or_default();
     }
 }
 
 /// A check that runs.
-struct Running {
+struct RunningCheck {
     pid: i32,
     start: String,
     output: Vec<u8>,
@@ -116,7 +116,7 @@ pub struct Checks {
     dir: PathBuf,
     began: Instant,
     health: Health,
-    running: Option<Running>,
+    running: Option<RunningCheck>,
     next: Instant,
     over: bool,
 }
@@ -140,7 +140,7 @@ impl Checks {
     }
 
     fn is_starting(&self) -> bool {
-        self.health.status == Status::Starting && self.began.elapsed() < self.options.start_period
+        self.health.status == HealthStatus::Starting && self.began.elapsed() < self.options.start_period
     }
 
     fn interval(&self) -> Duration {
@@ -159,7 +159,9 @@ impl Checks {
         let start = crate::time::now();
         let (output, end) = (Vec::new(), Instant::now() + self.options.timeout + GRACE);
         match spawn(&mut command) {
-            Ok((pid, pipe)) => self.running = Some(Running { pid, start, output, pipe: Some(pipe), end }),
+            Ok((pid, pipe)) => {
+                self.running = Some(RunningCheck { pid, start, output, pipe: Some(pipe), end })
+            }
             Err(e) => {
                 let output = format!("the check cannot be run: {e}");
                 self.finish(Probe { end: crate::time::now(), start, exit_code: 126, output });
@@ -186,7 +188,7 @@ fn spawn(command: &mut Command) -> std::io::Result<(i32, ChildStdout)> {
     Ok((i32::try_from(child.id()).unwrap_or(0), ChildStdout::from(reader)))
 }
 
-impl Running {
+impl RunningCheck {
     /// Reads once; what exceeds the bound is dropped.
     fn read(&mut self) {
         let mut buffer = [0; OUTPUT];
@@ -236,11 +238,11 @@ impl Sidecar for Checks {
         }
     }
 
-    fn reaped(&mut self, pid: i32, exit: Exit) {
+    fn reaped(&mut self, pid: i32, exit: ProcessExit) {
         let Some(mut running) = self.running.take_if(|running| running.pid == pid) else { return };
         running.read();
-        let late =
-            exit == Exit::Code(crate::lifecycle::deadline::TIMED_OUT) || exit == Exit::Signal(libc::SIGKILL);
+        let late = exit == ProcessExit::Code(crate::lifecycle::deadline::TIMED_OUT)
+            || exit == ProcessExit::Signal(libc::SIGKILL);
         let exit_code = if late { -1 } else { exit.code() };
         let mut output = String::from_utf8_lossy(&running.output).into_owned();
         if late {
@@ -251,7 +253,7 @@ impl Sidecar for Checks {
 
     fn end(&mut self) {
         self.over = true;
-        self.running.iter().for_each(Running::kill);
+        self.running.iter().for_each(RunningCheck::kill);
         self.running = None;
     }
 }
@@ -272,15 +274,15 @@ mod tests {
             health.take(probe(exit_code), 3, starting);
             (health.status, health.failing_streak, health.log.len())
         };
-        assert_eq!(take(1, true), (Status::Starting, 0, 1));
-        assert_eq!(take(1, true), (Status::Starting, 0, 2));
-        assert_eq!(take(1, false), (Status::Starting, 1, 3));
-        assert_eq!(take(0, true), (Status::Healthy, 0, 4));
+        assert_eq!(take(1, true), (HealthStatus::Starting, 0, 1));
+        assert_eq!(take(1, true), (HealthStatus::Starting, 0, 2));
+        assert_eq!(take(1, false), (HealthStatus::Starting, 1, 3));
+        assert_eq!(take(0, true), (HealthStatus::Healthy, 0, 4));
         // Once healthy, the start period is over.
-        assert_eq!(take(2, true), (Status::Healthy, 1, 5));
-        assert_eq!(take(-1, true), (Status::Healthy, 2, 5));
-        assert_eq!(take(1, true), (Status::Unhealthy, 3, 5));
-        assert_eq!(take(1, false), (Status::Unhealthy, 4, 5));
-        assert_eq!(take(0, false), (Status::Healthy, 0, 5));
+        assert_eq!(take(2, true), (HealthStatus::Healthy, 1, 5));
+        assert_eq!(take(-1, true), (HealthStatus::Healthy, 2, 5));
+        assert_eq!(take(1, true), (HealthStatus::Unhealthy, 3, 5));
+        assert_eq!(take(1, false), (HealthStatus::Unhealthy, 4, 5));
+        assert_eq!(take(0, false), (HealthStatus::Healthy, 0, 5));
     }
 }

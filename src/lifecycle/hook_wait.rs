@@ -4,7 +4,7 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
 use crate::perform::HookError;
-use crate::sys::process::{self, Exit};
+use crate::sys::process::{self, ProcessExit};
 use crate::sys::signal::DEADLY;
 use crate::sys::{fs, signal};
 
@@ -21,7 +21,7 @@ pub fn wait(child: i32, timeout: Option<u64>, signals: RawFd) -> Result<(), Hook
         if ended {
             let exit = process::wait(child, 0).map_err(|e| format!("wait4: {e}"))?.map(|(_, exit)| exit);
             return match exit {
-                Some(Exit::Code(0)) => Ok(()),
+                Some(ProcessExit::Code(0)) => Ok(()),
                 // Ctrl-C goes to the hook too, and is why it failed.
                 other => Err(deadly(signals).map_or_else(|| failed(other), HookError::Interrupted)),
             };
@@ -46,10 +46,10 @@ fn deadly(signals: RawFd) -> Option<i32> {
     std::iter::from_fn(|| signal::next_signal(signals)).find(|s| DEADLY.contains(s))
 }
 
-fn failed(exit: Option<Exit>) -> HookError {
+fn failed(exit: Option<ProcessExit>) -> HookError {
     HookError::Failed(match exit {
-        Some(Exit::Code(code)) => format!("exit status {code}"),
-        Some(Exit::Signal(signal)) => {
+        Some(ProcessExit::Code(code)) => format!("exit status {code}"),
+        Some(ProcessExit::Signal(signal)) => {
             let name = crate::tables::signals::name(signal).unwrap_or_else(|| signal.to_string());
             format!("killed by {name} ({})", crate::tables::signals::in_words(signal))
         }

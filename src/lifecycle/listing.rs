@@ -13,7 +13,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::lifecycle::container::{self, Container, Status};
+use crate::lifecycle::container::{self, Container, ContainerStatus};
 use crate::lifecycle::ended::Ended;
 use crate::state::{State, files, parse_pid, trust};
 use crate::sys::cstr::cpath;
@@ -64,7 +64,7 @@ impl Listing {
             created: state.created.clone(),
             annotations: state.annotations.clone(),
             owner: state.owner.clone(),
-            ended: (status == Status::Stopped).then(|| Ended::of(container, state)).flatten(),
+            ended: (status == ContainerStatus::Stopped).then(|| Ended::of(container, state)).flatten(),
         }
     }
 }
@@ -72,7 +72,7 @@ impl Listing {
 /// The containers below `root` by name, each with its listing unless `ids_only`, or none where its state was never
 /// written; then why each of those that others may have made is left out.
 pub fn all(root: &Path, ids_only: bool) -> (Vec<(String, Option<Listing>)>, Vec<Error>) {
-    let mut reader = Reader::open(root);
+    let mut reader = StateReader::open(root);
     let running = |id: &str| {
         let (head, reader) = (reader.as_mut()?.head(id)?, reader.as_mut()?);
         let listing = if ids_only { None } else { Some(reader.running(id, head)?) };
@@ -86,18 +86,18 @@ pub fn all(root: &Path, ids_only: bool) -> (Vec<(String, Option<Listing>)>, Vec<
 }
 
 /// Reads states below one root into one buffer.
-struct Reader {
+struct StateReader {
     root: OwnedFd,
     me: u32,
     buffer: Vec<u8>,
 }
 
-impl Reader {
+impl StateReader {
     fn open(root: &Path) -> Option<Self> {
         let root =
             fs::openat(libc::AT_FDCWD, &cpath(root).ok()?, libc::O_PATH | libc::O_DIRECTORY, 0).ok()?;
         let me = nix::unistd::geteuid().as_raw();
-        Some(Reader { root: fs::own(root), me, buffer: Vec::with_capacity(FIRST_PART) })
+        Some(StateReader { root: fs::own(root), me, buffer: Vec::with_capacity(FIRST_PART) })
     }
 
     /// The first part of the container's state, if it is a file that this user alone can have written.
@@ -139,7 +139,7 @@ impl Reader {
         if head.freezers.iter().any(frozen) {
             return None;
         }
-        let status = if exists(files::START) { Status::Created } else { Status::Running };
+        let status = if exists(files::START) { ContainerStatus::Created } else { ContainerStatus::Running };
         Some(Listing {
             oci_version: head.oci_version,
             id: head.id,
@@ -188,12 +188,12 @@ enum Field {
 }
 
 /// Fills in a [`Head`], and stops after its last field.
-struct Fields<'a> {
+struct HeadVisitor<'a> {
     head: &'a mut Head,
     found: &'a mut usize,
 }
 
-impl<'de> Visitor<'de> for Fields<'_> {
+impl<'de> Visitor<'de> for HeadVisitor<'_> {
     type Value = ();
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -233,7 +233,7 @@ impl Head {
     /// Of the first part of a state; `None` where it does not have all fields.
     fn parse(bytes: &[u8]) -> Option<Self> {
         let (mut head, mut found) = (Head::default(), 0);
-        let fields = Fields { head: &mut head, found: &mut found };
+        let fields = HeadVisitor { head: &mut head, found: &mut found };
         // The rest of the state is not read: that it does not end here is an error of the parser's, and no matter.
         let _ended = serde_json::Deserializer::from_slice(bytes).deserialize_map(fields).is_ok();
         (found == FIELDS).then_some(head)

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::launch::value::LogOptions;
-use crate::lifecycle::relay::{Count, End};
+use crate::launch::value::LogRotation;
+use crate::lifecycle::relay::{Count, RelayEnd};
 use crate::lifecycle::sidecar::Sidecar;
 use crate::state::files::LOG;
 use crate::sys::Errno;
@@ -26,7 +26,7 @@ const LAST: u64 = 2 << 20;
 
 /// One line of the log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
+pub struct LogEntry {
     /// What was written, with its line break.
     pub log: String,
     /// `stdout` or `stderr`.
@@ -40,12 +40,12 @@ pub struct LogFile {
     dir: PathBuf,
     file: File,
     size: u64,
-    options: LogOptions,
+    options: LogRotation,
 }
 
 impl LogFile {
     /// In the container's directory.
-    pub fn create(dir: &Path, options: LogOptions) -> std::io::Result<Self> {
+    pub fn create(dir: &Path, options: LogRotation) -> std::io::Result<Self> {
         let file = open(&dir.join(LOG))?;
         let size = file.metadata()?.len();
         Ok(LogFile { dir: dir.into(), file, size, options })
@@ -94,7 +94,7 @@ fn path(dir: &Path, n: usize) -> PathBuf {
 
 /// Copies one stream of the program's into the log.
 pub struct LogCopy {
-    from: Option<End>,
+    from: Option<RelayEnd>,
     stream: &'static str,
     number: u8,
     /// A line that has not ended yet.
@@ -110,9 +110,9 @@ impl LogCopy {
         from: OwnedFd,
         number: u8,
         log: std::rc::Rc<std::cell::RefCell<LogFile>>,
-    ) -> crate::sys::Result<Self> {
+    ) -> crate::sys::SysResult<Self> {
         let stream = if number == 1 { "stdout" } else { "stderr" };
-        let from = Some(End::own(from)?);
+        let from = Some(RelayEnd::own(from)?);
         Ok(LogCopy { from, stream, number, line: Vec::new(), taken: 0, lost: 0, log })
     }
 
@@ -155,7 +155,7 @@ impl LogCopy {
 
     fn entry(&self, text: &[u8], time: &str, lines: &mut Vec<u8>) {
         let log = String::from_utf8_lossy(text).into_owned();
-        let entry = Entry { log, stream: self.stream.into(), time: time.into() };
+        let entry = LogEntry { log, stream: self.stream.into(), time: time.into() };
         // Texts become JSON whatever they are.
         serde_json::to_writer(&mut *lines, &entry).unwrap_or_default();
         lines.push(b'\n');
@@ -184,7 +184,7 @@ fn boundary(line: &[u8]) -> usize {
 
 impl Sidecar for LogCopy {
     fn descriptors(&self) -> Vec<Interest> {
-        vec![(self.from.as_ref().map_or(-1, End::as_raw_fd), libc::POLLIN)]
+        vec![(self.from.as_ref().map_or(-1, RelayEnd::as_raw_fd), libc::POLLIN)]
     }
 
     fn ready(&mut self, events: &[i16]) {
@@ -209,22 +209,22 @@ impl Sidecar for LogCopy {
 }
 
 /// Reads a log while it is written and turned over.
-pub struct Reader {
+pub struct LogReader {
     dir: PathBuf,
     file: Option<File>,
     /// What was read and is no whole line yet.
     rest: Vec<u8>,
 }
 
-impl Reader {
+impl LogReader {
     /// From the oldest entry on.
     pub fn new(dir: &Path) -> Self {
         let oldest = files(dir).into_iter().next();
-        Reader { dir: dir.into(), file: oldest.map(|(_, file)| file), rest: Vec::new() }
+        LogReader { dir: dir.into(), file: oldest.map(|(_, file)| file), rest: Vec::new() }
     }
 
     /// What was written since the last call; empty: nothing yet.
-    pub fn read(&mut self) -> std::io::Result<Vec<Entry>> {
+    pub fn read(&mut self) -> std::io::Result<Vec<LogEntry>> {
         use std::io::Read;
         let mut entries = Vec::new();
         let mut buffer = vec![0; ROOM];
@@ -240,7 +240,7 @@ impl Reader {
             self.rest.extend_from_slice(&buffer[..n]);
             if let Some(end) = self.rest.iter().rposition(|b| *b == b'\n') {
                 let lines = self.rest[..end].split(|b| *b == b'\n');
-                entries.extend(lines.filter_map(|line| serde_json::from_slice::<Entry>(line).ok()));
+                entries.extend(lines.filter_map(|line| serde_json::from_slice::<LogEntry>(line).ok()));
                 self.rest.drain(..=end);
             }
             if !entries.is_empty() {
@@ -305,7 +305,7 @@ mod tests {
 
     fn copy(dir: &Path, max_size: u64, max_file: usize) -> (LogCopy, std::io::PipeWriter) {
         let (reader, writer) = std::io::pipe().unwrap();
-        let log = LogFile::create(dir, LogOptions { max_size, max_file }).unwrap();
+        let log = LogFile::create(dir, LogRotation { max_size, max_file }).unwrap();
         (LogCopy::new(reader.into(), 1, Rc::new(RefCell::new(log))).unwrap(), writer)
     }
 
@@ -320,7 +320,7 @@ mod tests {
         assert!(copy.is_done());
         let text = std::fs::read_to_string(dir.path().join(LOG)).unwrap();
         assert!(text.starts_with(r#"{"log":"a \"b\"\n","stream":"stdout","time":"2"#), "{text}");
-        let logs: Vec<_> = Reader::new(dir.path()).read().unwrap().into_iter().map(|e| e.log).collect();
+        let logs: Vec<_> = LogReader::new(dir.path()).read().unwrap().into_iter().map(|e| e.log).collect();
         assert_eq!(logs.concat(), format!("a \"b\"\n{long}\nno end"));
         assert_eq!(logs.len(), 4);
         assert_eq!(copy.count().1.bytes, 6 + LONGEST as u64 + 6 + 6);
@@ -331,7 +331,7 @@ mod tests {
     fn a_log_that_is_turned_over_loses_the_oldest_only() {
         let dir = tempfile::tempdir().unwrap();
         let (mut copy, mut writer) = copy(dir.path(), 2000, 3);
-        let mut reader = Reader::new(dir.path());
+        let mut reader = LogReader::new(dir.path());
         let (mut seen, mut written) = (Vec::new(), Vec::new());
         for n in 0..400 {
             writer.write_all(format!("line {n}\n").as_bytes()).unwrap();
@@ -354,7 +354,7 @@ mod tests {
         }
         assert_eq!(seen, written);
         let mut kept = Vec::new();
-        let mut again = Reader::new(dir.path());
+        let mut again = LogReader::new(dir.path());
         while let Ok(more) = again.read()
             && !more.is_empty()
         {

@@ -15,13 +15,13 @@ use crate::plan::{Plan, recipe};
 use crate::sys::{Errno, fs};
 
 /// A name that is taken: the container's directory is made, empty, and locked. Dropped, it is free again.
-pub struct Name {
+pub struct ReservedName {
     dir: PathBuf,
     lock: RawFd,
     rows: usize,
 }
 
-impl Name {
+impl ReservedName {
     /// Performs the first rows of the plan of every new container. `launcher`: (pid, start time) of a foreground
     /// `run`.
     pub fn take(dir: &Path, launcher: Option<(i32, u64)>, control: &mut Control) -> Result<Self> {
@@ -34,7 +34,7 @@ impl Name {
             }
             e => e,
         })?;
-        Ok(Name { dir: dir.into(), lock: cx.fd(&lock), rows: plan.steps.len() })
+        Ok(ReservedName { dir: dir.into(), lock: cx.fd(&lock), rows: plan.steps.len() })
     }
 
     /// Gives the name to the launch that performs `plan`: from here on its undos free it.
@@ -46,7 +46,7 @@ impl Name {
     }
 }
 
-impl Drop for Name {
+impl Drop for ReservedName {
     fn drop(&mut self) {
         if self.lock < 0 {
             return;

@@ -4,8 +4,8 @@ use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
 use crate::lifecycle::sidecar::Sidecar;
-use crate::network::handle::Helper;
-use crate::network::verdict::Verdict;
+use crate::network::handle::HelperHandle;
+use crate::network::verdict::ConnectionVerdict;
 use crate::sys::io::{self, Interest};
 use crate::sys::{Errno, process};
 
@@ -19,11 +19,11 @@ const AT_ONCE: usize = 64;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The helper of a container that runs.
-pub struct Network {
-    helper: Helper,
+pub struct NetworkSidecar {
+    helper: HelperHandle,
     /// The container's process.
     container: RawFd,
-    refused: Vec<Verdict>,
+    refused: Vec<ConnectionVerdict>,
     /// How many more there were.
     more: usize,
     /// It has ended before the container.
@@ -32,10 +32,10 @@ pub struct Network {
     over: bool,
 }
 
-impl Network {
+impl NetworkSidecar {
     /// Attends to this helper.
-    pub fn of(helper: Helper, container: RawFd) -> Self {
-        Network { helper, container, refused: Vec::new(), more: 0, lost: false, over: false }
+    pub fn of(helper: HelperHandle, container: RawFd) -> Self {
+        NetworkSidecar { helper, container, refused: Vec::new(), more: 0, lost: false, over: false }
     }
 
     fn read(&mut self) {
@@ -89,7 +89,7 @@ impl Network {
     }
 }
 
-impl Sidecar for Network {
+impl Sidecar for NetworkSidecar {
     fn descriptors(&self) -> Vec<Interest> {
         vec![(self.helper.line(), libc::POLLIN)]
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::error::Error;
 use crate::sys::cstr::cpath;
 use crate::sys::fs;
-use crate::sys::replace::{Kind, replace_path};
+use crate::sys::replace::{ReplaceMode, replace_path};
 
 /// Decimal and no newline, written whole or not at all: go-runc parses the raw bytes. The program may run already, and put
 /// a symlink in the place of a directory of its own; `path` was resolved before, so none is followed.
@@ -15,7 +15,8 @@ pub fn write(path: &Path, pid: i32) -> Result<(), Error> {
     let (_dir, at) = held(path).map_err(failed)?;
     let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
     let temp = at.with_file_name(format!(".{name}.tmp"));
-    replace_path(&temp, &at, pid.to_string().as_bytes(), Kind { mode: 0o666, sync: false }).map_err(failed)
+    replace_path(&temp, &at, pid.to_string().as_bytes(), ReplaceMode { mode: 0o666, sync: false })
+        .map_err(failed)
 }
 
 /// Removes it again.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::lifecycle::sidecar::Sidecar;
 use crate::sys::io::{self, Interest};
-use crate::sys::{Errno, Result, fs, tty};
+use crate::sys::{Errno, SysResult, fs, tty};
 
 /// Bytes that a copy holds at most.
 const ROOM: usize = 65_536;
@@ -20,7 +20,7 @@ const KMSG: libc::dev_t = libc::makedev(1, 11);
 
 /// How a descriptor is used without waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum IoKind {
     /// Non-blocking, with an open file description that belongs to this process.
     NonBlocking,
     /// A regular file or a disk: it never waits for another process.
@@ -33,39 +33,39 @@ enum Kind {
 
 /// One end of a copy.
 #[derive(Debug)]
-pub struct End {
+pub struct RelayEnd {
     fd: OwnedFd,
-    kind: Kind,
+    kind: IoKind,
     /// A terminal: it is read only while this process is in its foreground.
     tty: bool,
 }
 
-impl End {
+impl RelayEnd {
     /// A descriptor that only this process has.
-    pub fn own(fd: OwnedFd) -> Result<Self> {
+    pub fn own(fd: OwnedFd) -> SysResult<Self> {
         tty::set_nonblocking(fd.as_raw_fd())?;
-        Ok(End { fd, kind: Kind::NonBlocking, tty: false })
+        Ok(RelayEnd { fd, kind: IoKind::NonBlocking, tty: false })
     }
 
     /// One that was inherited from the caller, who may share it with other processes.
-    pub fn of_caller(fd: RawFd, access: i32) -> Result<Self> {
+    pub fn of_caller(fd: RawFd, access: i32) -> SysResult<Self> {
         let st = fs::fstatat(fd, c"")?;
         let copy = || fs::dup_above(fd, 3).map(fs::own);
         let terminal = tty::is_tty(fd);
         // Another open of /dev/ptmx is another terminal, and /dev/tty may be another one for this process.
         let named = terminal && libc::major(st.st_rdev) != 5;
         let kind = match st.st_mode & libc::S_IFMT {
-            libc::S_IFREG | libc::S_IFBLK => Kind::File,
-            libc::S_IFCHR if st.st_rdev == KMSG && access == libc::O_WRONLY => Kind::File,
-            libc::S_IFSOCK => Kind::Socket,
+            libc::S_IFREG | libc::S_IFBLK => IoKind::File,
+            libc::S_IFCHR if st.st_rdev == KMSG && access == libc::O_WRONLY => IoKind::File,
+            libc::S_IFSOCK => IoKind::Socket,
             kind if kind == libc::S_IFIFO || named => match io::reopen_nonblocking(fd, access) {
-                Ok(fd) => return Ok(End { fd: fs::own(fd), kind: Kind::NonBlocking, tty: terminal }),
+                Ok(fd) => return Ok(RelayEnd { fd: fs::own(fd), kind: IoKind::NonBlocking, tty: terminal }),
                 // A pipe of another user's.
-                Err(_) => Kind::Shared,
+                Err(_) => IoKind::Shared,
             },
-            _ => Kind::Shared,
+            _ => IoKind::Shared,
         };
-        Ok(End { fd: copy()?, kind, tty: terminal })
+        Ok(RelayEnd { fd: copy()?, kind, tty: terminal })
     }
 
     fn fd(&self) -> RawFd {
@@ -83,11 +83,11 @@ impl End {
     }
 
     /// poll(2) has reported that it is readable.
-    pub fn read(&self, buf: &mut [u8]) -> Result<usize> {
+    pub fn read(&self, buf: &mut [u8]) -> SysResult<usize> {
         match self.kind {
-            Kind::NonBlocking | Kind::File => fs::read(self.fd(), buf),
-            Kind::Socket => io::receive_nowait(self.fd(), buf),
-            Kind::Shared => match io::read_nowait(self.fd(), buf) {
+            IoKind::NonBlocking | IoKind::File => fs::read(self.fd(), buf),
+            IoKind::Socket => io::receive_nowait(self.fd(), buf),
+            IoKind::Shared => match io::read_nowait(self.fd(), buf) {
                 // Another reader may be faster, and this one wait: nothing better exists for such a file.
                 Err(Errno::EOPNOTSUPP | Errno::EINVAL | Errno::ENOSYS) => fs::read(self.fd(), buf),
                 result => result,
@@ -96,18 +96,18 @@ impl End {
     }
 
     /// poll(2) has reported that it is writable.
-    fn write(&self, bytes: &[u8]) -> Result<usize> {
+    fn write(&self, bytes: &[u8]) -> SysResult<usize> {
         match self.kind {
-            Kind::NonBlocking | Kind::File => fs::write(self.fd(), bytes),
-            Kind::Socket => io::send_nowait(self.fd(), bytes),
-            Kind::Shared => io::write_ready(self.fd(), bytes),
+            IoKind::NonBlocking | IoKind::File => fs::write(self.fd(), bytes),
+            IoKind::Socket => io::send_nowait(self.fd(), bytes),
+            IoKind::Shared => io::write_ready(self.fd(), bytes),
         }
     }
 }
 
 /// `--output-limit`: the beginning is passed on, of the rest the end.
 #[derive(Debug)]
-struct Limit {
+struct OutputLimit {
     /// Bytes of the beginning that are yet to come.
     head: u64,
     /// The last bytes after the beginning.
@@ -118,10 +118,10 @@ struct Limit {
     cut: u64,
 }
 
-impl Limit {
+impl OutputLimit {
     fn new(bytes: u64) -> Self {
         let keep = (bytes / 4).min(ROOM as u64);
-        Limit { head: bytes - keep, tail: VecDeque::new(), keep: keep as usize, cut: 0 }
+        OutputLimit { head: bytes - keep, tail: VecDeque::new(), keep: keep as usize, cut: 0 }
     }
 
     /// Takes what is more than the beginning out of `new`.
@@ -153,8 +153,8 @@ pub struct Count {
 
 /// A copy that goes on until one of its ends is closed.
 pub struct Copy {
-    from: Option<End>,
-    to: Option<End>,
+    from: Option<RelayEnd>,
+    to: Option<RelayEnd>,
     buffer: Vec<u8>,
     /// How much of the buffer has been written.
     sent: usize,
@@ -165,12 +165,12 @@ pub struct Copy {
     stream: u8,
     /// Bytes that were read.
     taken: u64,
-    limit: Option<Limit>,
+    limit: Option<OutputLimit>,
 }
 
 impl Copy {
     /// The container's output.
-    pub fn output(from: End, to: End) -> Self {
+    pub fn output(from: RelayEnd, to: RelayEnd) -> Self {
         Copy {
             from: Some(from),
             to: Some(to),
@@ -186,7 +186,7 @@ impl Copy {
 
     /// The same as one of the program's streams, of which at most `limit` bytes are passed on.
     pub fn of_stream(self, stream: u8, limit: Option<u64>) -> Self {
-        Copy { stream, limit: limit.filter(|_| self.output).map(Limit::new), ..self }
+        Copy { stream, limit: limit.filter(|_| self.output).map(OutputLimit::new), ..self }
     }
 
     /// The number of the stream and what came of it, where this is output.
@@ -197,7 +197,7 @@ impl Copy {
     }
 
     /// The container's input.
-    pub fn input(from: End, to: End) -> Self {
+    pub fn input(from: RelayEnd, to: RelayEnd) -> Self {
         Copy { output: false, ..Self::output(from, to) }
     }
 
@@ -210,11 +210,11 @@ impl Copy {
         self.buffer.len() < ROOM
     }
 
-    fn reader(&self) -> Option<&End> {
+    fn reader(&self) -> Option<&RelayEnd> {
         self.from.as_ref().filter(|_| self.room() && self.to.is_some())
     }
 
-    fn writer(&self) -> Option<&End> {
+    fn writer(&self) -> Option<&RelayEnd> {
         self.to.as_ref().filter(|_| self.sent < self.buffer.len())
     }
 
@@ -244,7 +244,7 @@ impl Copy {
     /// Writes without being asked to, where that cannot wait. Some descriptors are never called writable by poll(2), and
     /// the error of others, as of a socket that listens, is seen by a write alone.
     fn flush_unasked(&mut self) {
-        if self.writer().is_some_and(|to| to.kind != Kind::Shared) {
+        if self.writer().is_some_and(|to| to.kind != IoKind::Shared) {
             self.flush();
         }
     }
@@ -286,9 +286,9 @@ impl Copy {
 
 impl Sidecar for Copy {
     fn descriptors(&self) -> Vec<Interest> {
-        let reader = self.reader().filter(|from| !from.in_background()).map_or(-1, End::fd);
+        let reader = self.reader().filter(|from| !from.in_background()).map_or(-1, RelayEnd::fd);
         // An error is reported whatever is asked for, so a reader who goes away is seen at once.
-        vec![(reader, libc::POLLIN), (self.writer().map_or(-1, End::fd), libc::POLLOUT)]
+        vec![(reader, libc::POLLIN), (self.writer().map_or(-1, RelayEnd::fd), libc::POLLOUT)]
     }
 
     fn ready(&mut self, events: &[i16]) {
@@ -304,7 +304,7 @@ impl Sidecar for Copy {
 
     /// Nothing tells when this process comes to the foreground.
     fn due(&self) -> Option<Instant> {
-        self.reader().is_some_and(End::in_background).then(|| Instant::now() + NAP)
+        self.reader().is_some_and(RelayEnd::in_background).then(|| Instant::now() + NAP)
     }
 
     /// After the container's end no process reads its input, and what is in its pipes or its terminal is the

@@ -19,14 +19,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Where the account goes, looked at before anything is launched.
 #[derive(Debug)]
 pub struct Sink {
-    to: To,
+    to: ResultTarget,
     meta: bool,
 }
 
 /// Files are held by descriptor from before the start: the program may write to the directory, and put a symlink in the
 /// place of any name.
 #[derive(Debug)]
-enum To {
+enum ResultTarget {
     /// A file of this name, in the directory that is held.
     File {
         dir: OwnedFd,
@@ -56,7 +56,7 @@ impl Sink {
             ResultTo::File(path) => file(path)?,
             ResultTo::Fd(fd) => {
                 descriptor(*fd, life.preserve_fds)?;
-                To::Fd(*fd)
+                ResultTarget::Fd(*fd)
             }
         };
         Ok(Some(Sink { to, meta: life.result_meta == Some(true) }))
@@ -66,8 +66,8 @@ impl Sink {
     /// of this program.
     pub fn close_on_exec(&self) -> Result<()> {
         match &self.to {
-            To::Fd(fd) => fs::close_on_exec(*fd).map_err(|e| Error::os("--result: fcntl", fd, e)),
-            To::File { .. } | To::Special { .. } => Ok(()),
+            ResultTarget::Fd(fd) => fs::close_on_exec(*fd).map_err(|e| Error::os("--result: fcntl", fd, e)),
+            ResultTarget::File { .. } | ResultTarget::Special { .. } => Ok(()),
         }
     }
 
@@ -75,16 +75,20 @@ impl Sink {
     pub fn write(&self, account: &Account) -> Result<()> {
         let text = if self.meta { account.meta() } else { account.json() };
         let (named, written) = match &self.to {
-            To::File { dir, name, path } => (path.display().to_string(), replace(dir, name, text.as_bytes())),
-            To::Special { fd, path } => (path.display().to_string(), write_to_special(fd, text.as_bytes())),
-            To::Fd(fd) => (format!("fd:{fd}"), send(*fd, text.as_bytes())),
+            ResultTarget::File { dir, name, path } => {
+                (path.display().to_string(), replace(dir, name, text.as_bytes()))
+            }
+            ResultTarget::Special { fd, path } => {
+                (path.display().to_string(), write_to_special(fd, text.as_bytes()))
+            }
+            ResultTarget::Fd(fd) => (format!("fd:{fd}"), send(*fd, text.as_bytes())),
         };
         written.map_err(|e| Error::msg(format!("--result {named}: the account cannot be written: {e}")))
     }
 }
 
 /// Holds the file that a path leads to; its directory must let the caller make files.
-fn file(path: &Path) -> Result<To> {
+fn file(path: &Path) -> Result<ResultTarget> {
     let failed = |why: String| Error::msg(format!("--result {}: {why}", path.display()));
     let full = std::path::absolute(path).map_err(|e| failed(e.to_string()))?;
     // A symlink stays one.
@@ -105,7 +109,7 @@ fn file(path: &Path) -> Result<To> {
         .and_then(fs::move_up)
         .map_err(|e| refused(needed, e))?;
     if special {
-        return Ok(To::Special { fd, path: full });
+        return Ok(ResultTarget::Special { fd, path: full });
     }
     let name = full.file_name().ok_or_else(|| failed("name a file".into()))?;
     let name = cpath(Path::new(name))?;
@@ -114,7 +118,7 @@ fn file(path: &Path) -> Result<To> {
     if fs::fstatat(fd.as_raw_fd(), &name).is_ok_and(regular) {
         fs::unlinkat(fd.as_raw_fd(), &name, 0).map_err(|e| refused(&full, e))?;
     }
-    Ok(To::File { dir: fd, name, path: full })
+    Ok(ResultTarget::File { dir: fd, name, path: full })
 }
 
 /// A descriptor that is open for writing and the caller's own.
@@ -189,14 +193,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("result");
         std::fs::write(&path, "old, and longer than what comes").unwrap();
-        let To::File { dir: held, name, .. } = file(&path).unwrap() else { panic!("a file") };
+        let ResultTarget::File { dir: held, name, .. } = file(&path).unwrap() else { panic!("a file") };
         assert!(!path.exists(), "the account of an earlier run");
         // What comes to the name meanwhile is not followed.
         std::os::unix::fs::symlink("other", &path).unwrap();
         replace(&held, &name, b"new").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "new");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
-        let To::Special { fd, .. } = file(Path::new("/dev/null")).unwrap() else { panic!("a device") };
+        let ResultTarget::Special { fd, .. } = file(Path::new("/dev/null")).unwrap() else {
+            panic!("a device")
+        };
         write_to_special(&fd, b"x").unwrap();
     }
 

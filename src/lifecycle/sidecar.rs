@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::sys::exe;
 use crate::sys::io::Interest;
-use crate::sys::process::Exit;
+use crate::sys::process::ProcessExit;
 
 /// What a foreground launcher attends to beside the container's process. No sidecar may wait: the loop comes to all
 /// of them, and to signals and the container's end first.
@@ -21,7 +21,7 @@ pub trait Sidecar {
     }
 
     /// A child of this process that is not the container's has ended.
-    fn reaped(&mut self, _pid: i32, _exit: Exit) {}
+    fn reaped(&mut self, _pid: i32, _exit: ProcessExit) {}
 
     /// The container's process has ended.
     fn end(&mut self) {}
@@ -38,16 +38,16 @@ pub const IDLE: Duration = Duration::from_secs(1);
 /// Releases memory once the container has run for a while: hundreds of launchers may wait at the same time, and a short
 /// run does not pay for it.
 #[derive(Debug, Default)]
-pub struct Idle(Option<Instant>);
+pub struct IdleTrim(Option<Instant>);
 
-impl Idle {
+impl IdleTrim {
     /// For a container that starts now.
     pub fn from_now() -> Self {
-        Idle(Some(Instant::now() + IDLE))
+        IdleTrim(Some(Instant::now() + IDLE))
     }
 }
 
-impl Sidecar for Idle {
+impl Sidecar for IdleTrim {
     fn descriptors(&self) -> Vec<Interest> {
         Vec::new()
     }

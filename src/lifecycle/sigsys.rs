@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use crate::config::Config;
 use crate::config::idmap;
 use crate::seccomp;
-use crate::sys::process::{self, Exit};
+use crate::sys::process::{self, ProcessExit};
 
 /// The longest record that /dev/kmsg returns (CONSOLE_EXT_LOG_MAX of the kernel).
 const RECORD: usize = 8192;
@@ -26,7 +26,7 @@ const TICK: u64 = 10_000;
 const SLACK: u64 = 1_000_000;
 
 /// What to print about the end of a program, if SIGSYS was its cause.
-pub fn explain(config: &Config, pid: i32, exit: Exit) -> Option<String> {
+pub fn explain(config: &Config, pid: i32, exit: ProcessExit) -> Option<String> {
     if exit.code() != BY_SHELL {
         return None;
     }
@@ -41,7 +41,7 @@ pub fn explain(config: &Config, pid: i32, exit: Exit) -> Option<String> {
             "the seccomp profile killed {}: it does not allow the system call {} (--security-opt seccomp=FILE loads another profile)",
             killed.program, killed.call
         )),
-        None if exit == Exit::Signal(libc::SIGSYS) => Some(
+        None if exit == ProcessExit::Signal(libc::SIGSYS) => Some(
             "the seccomp profile killed the program (SIGSYS): the kernel's log names the system call (dmesg | grep type=1326, as root)".into(),
         ),
         // A program may end with this code on its own.

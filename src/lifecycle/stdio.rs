@@ -5,7 +5,7 @@ use std::os::fd::RawFd;
 use crate::error::{Error, Result};
 use crate::launch::stdio::NAMES;
 use crate::lifecycle::log_file::LogCopy;
-use crate::lifecycle::relay::{Copy, End};
+use crate::lifecycle::relay::{Copy, RelayEnd};
 use crate::lifecycle::supervise::Supervisor;
 use crate::perform::Cx;
 use crate::plan::recipe::PlanSlots;
@@ -22,11 +22,13 @@ pub fn attach(supervisor: &mut Supervisor, slots: &PlanSlots, cx: &Cx) -> Result
             supervisor.logs.push(copy.map_err(|e| Error::os("log", NAMES[usize::from(pipe.number)], e))?);
             continue;
         }
-        let copy = || -> crate::sys::Result<Copy> {
-            let ours = End::own(fs::own(cx.fd(&pipe.ours)))?;
+        let copy = || -> crate::sys::SysResult<Copy> {
+            let ours = RelayEnd::own(fs::own(cx.fd(&pipe.ours)))?;
             Ok(match fd {
-                0 => Copy::input(End::of_caller(0, libc::O_RDONLY)?, ours),
-                fd => Copy::output(ours, End::of_caller(fd, libc::O_WRONLY)?).of_stream(pipe.number, limit),
+                0 => Copy::input(RelayEnd::of_caller(0, libc::O_RDONLY)?, ours),
+                fd => {
+                    Copy::output(ours, RelayEnd::of_caller(fd, libc::O_WRONLY)?).of_stream(pipe.number, limit)
+                }
             })
         };
         supervisor.add(copy().map_err(|e| Error::os("copy", NAMES[usize::from(pipe.number)], e))?);

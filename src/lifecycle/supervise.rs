@@ -8,19 +8,19 @@ use std::time::{Duration, Instant};
 
 use crate::cgroup::monitor::CgroupMonitor;
 use crate::error::{Error, Result};
-use crate::lifecycle::deadline::{Act, Cause, Deadline, TIMED_OUT};
+use crate::lifecycle::deadline::{Deadline, EndAction, EndCause, TIMED_OUT};
 use crate::lifecycle::detach::Ready;
 use crate::lifecycle::health::Checks;
 use crate::lifecycle::log_file::{LogCopy, LogFile};
 use crate::lifecycle::notify::Proxy;
 use crate::lifecycle::processes::Killer;
 use crate::lifecycle::relay::{self, Copy, Count};
-use crate::lifecycle::sidecar::{Idle, Sidecar};
+use crate::lifecycle::sidecar::{IdleTrim, Sidecar};
 use crate::sys::io::{self, Interest};
-use crate::sys::process::{self, Exit};
-use crate::sys::reaper::Record;
+use crate::sys::process::{self, ProcessExit};
+use crate::sys::reaper::ReaperReport;
 use crate::sys::signal::DEADLY;
-use crate::sys::usage::{self, Usage};
+use crate::sys::usage::{self, ResourceUsage};
 use crate::sys::{fs, signal, tty};
 
 /// Signals that ask a run to end.
@@ -68,34 +68,34 @@ struct Watched {
     asked: Option<i32>,
     /// A signal asked the run to end.
     stopped: bool,
-    exit: Option<(Exit, Usage)>,
+    exit: Option<(ProcessExit, ResourceUsage)>,
     /// Other children of this process that have ended.
-    others: Vec<(i32, Exit)>,
+    others: Vec<(i32, ProcessExit)>,
 }
 
 /// How a container has ended.
 #[derive(Debug, Clone, Copy)]
-pub struct End {
+pub struct ContainerEnd {
     /// The program's own end.
-    pub exit: Exit,
+    pub exit: ProcessExit,
     /// What its first process used, and those that were waited for.
-    pub usage: Option<Usage>,
+    pub usage: Option<ResourceUsage>,
     /// What init's children used, where init tells it: all but what was done before the program started.
-    pub children: Option<Usage>,
+    pub children: Option<ResourceUsage>,
     /// Why the launcher ended it, where it did.
-    pub cause: Option<Cause>,
+    pub cause: Option<EndCause>,
     /// What came of stdout and of stderr, where this process copied it.
     pub streams: [Option<Count>; 2],
     /// From the program's start to its end.
     pub wall: Duration,
 }
 
-impl End {
+impl ContainerEnd {
     /// The exit code of a foreground run.
     pub fn code(&self) -> i32 {
         match self.cause {
-            Some(Cause::Timeout | Cause::CpuTime) => TIMED_OUT,
-            Some(Cause::OverlaySize) | None => self.exit.code(),
+            Some(EndCause::Timeout | EndCause::CpuTime) => TIMED_OUT,
+            Some(EndCause::OverlaySize) | None => self.exit.code(),
         }
     }
 }
@@ -130,10 +130,10 @@ pub struct Supervisor {
     /// Looks at groups that may be gone when the container has ended.
     pub monitor: Option<CgroupMonitor>,
     /// Hears what the network helper refuses.
-    pub network: Option<crate::lifecycle::network::Network>,
+    pub network: Option<crate::lifecycle::network::NetworkSidecar>,
     /// Tells of refused system calls.
     pub refusals: Option<crate::lifecycle::refusals::Refusals>,
-    idle: Idle,
+    idle: IdleTrim,
 }
 
 impl Supervisor {
@@ -158,7 +158,7 @@ impl Supervisor {
             monitor: None,
             network: None,
             refusals: None,
-            idle: Idle::default(),
+            idle: IdleTrim::default(),
         })
     }
 
@@ -173,9 +173,9 @@ impl Supervisor {
     }
 
     /// Waits for the container process to end; `pty` is its terminal's master end.
-    pub fn watch(&mut self, pid: i32, pidfd: RawFd, pty: Option<RawFd>) -> Result<End> {
+    pub fn watch(&mut self, pid: i32, pidfd: RawFd, pty: Option<RawFd>) -> Result<ContainerEnd> {
         let begin = self.handed.unwrap_or_else(usage::monotonic);
-        self.idle = Idle::from_now();
+        self.idle = IdleTrim::from_now();
         if let Some(master) = pty {
             self.attach(master).map_err(|e| Error::os("relay", "the terminal", e))?;
         }
@@ -196,8 +196,8 @@ impl Supervisor {
                 self.hang_up(watched.pty.take());
             }
             match self.deadline.as_mut().and_then(|deadline| deadline.act(Instant::now())) {
-                Some(Act::Ask(signal)) => watched.signal(signal),
-                Some(Act::Kill) => self.kill(pidfd),
+                Some(EndAction::Ask(signal)) => watched.signal(signal),
+                Some(EndAction::Kill) => self.kill(pidfd),
                 None => {}
             }
         }
@@ -209,8 +209,8 @@ impl Supervisor {
         let (exit, usage) = watched.exit.unzip();
         let exit = match (exit, watched.asked) {
             // Killed in place of a signal that pid 1 would have ignored: the signal asked for is the cause.
-            (Some(Exit::Signal(libc::SIGKILL)), Some(signal)) => Exit::Signal(signal),
-            (exit, _) => exit.unwrap_or(Exit::Code(255)),
+            (Some(ProcessExit::Signal(libc::SIGKILL)), Some(signal)) => ProcessExit::Signal(signal),
+            (exit, _) => exit.unwrap_or(ProcessExit::Code(255)),
         };
         let cause = self.deadline.as_ref().and_then(Deadline::cause);
         let streams = self.count();
@@ -219,8 +219,8 @@ impl Supervisor {
         let within = |time: &Duration| (begin..=seen).contains(time);
         let start = started.map(|record| record.start).filter(within).unwrap_or(begin);
         let wall = ended.map(|record| record.end).filter(within).unwrap_or(seen).saturating_sub(start);
-        let exit = ended.and_then(|record| record.status).map_or(exit, Exit::of_status);
-        Ok(End { exit, usage, children: ended.map(|record| record.used), cause, streams, wall })
+        let exit = ended.and_then(|record| record.status).map_or(exit, ProcessExit::of_status);
+        Ok(ContainerEnd { exit, usage, children: ended.map(|record| record.used), cause, streams, wall })
     }
 
     /// When a host that does not read the container's readiness is no longer waited for.
@@ -235,17 +235,18 @@ impl Supervisor {
     }
 
     /// What init says of the program's start and of its end. Nothing that contradicts its own exit code is believed.
-    fn records(&self, exit: Exit) -> (Option<Record>, Option<Record>) {
+    fn records(&self, exit: ProcessExit) -> (Option<ReaperReport>, Option<ReaperReport>) {
         let next = || {
-            let mut bytes = [0; Record::LEN];
+            let mut bytes = [0; ReaperReport::LEN];
             match io::receive_nowait(self.status.as_ref()?.as_raw_fd(), &mut bytes) {
-                Ok(Record::LEN) => Some(Record::from_bytes(&bytes)),
+                Ok(ReaperReport::LEN) => Some(ReaperReport::from_bytes(&bytes)),
                 _ => None,
             }
         };
         let (started, ended) = (next(), next());
-        let code = |record: &Record| record.status.map(|status| Exit::of_status(status).code());
-        let agrees = |record: &Record| matches!(exit, Exit::Code(is) if code(record) == Some(is));
+        let code = |record: &ReaperReport| record.status.map(|status| ProcessExit::of_status(status).code());
+        let agrees =
+            |record: &ReaperReport| matches!(exit, ProcessExit::Code(is) if code(record) == Some(is));
         (started, ended.filter(agrees))
     }
 
@@ -331,13 +332,13 @@ impl Supervisor {
     }
 
     /// Copies between the caller's stdin and stdout and the container's terminal.
-    fn attach(&mut self, master: RawFd) -> crate::sys::Result<()> {
+    fn attach(&mut self, master: RawFd) -> crate::sys::SysResult<()> {
         copy_size(master);
-        let own = || fs::dup_above(master, 3).map(fs::own).and_then(relay::End::own);
+        let own = || fs::dup_above(master, 3).map(fs::own).and_then(relay::RelayEnd::own);
         if fs::is_open(0) {
-            self.copies.push(Copy::input(relay::End::of_caller(0, libc::O_RDONLY)?, own()?));
+            self.copies.push(Copy::input(relay::RelayEnd::of_caller(0, libc::O_RDONLY)?, own()?));
         }
-        let output = Copy::output(own()?, relay::End::of_caller(1, libc::O_WRONLY)?);
+        let output = Copy::output(own()?, relay::RelayEnd::of_caller(1, libc::O_WRONLY)?);
         self.copies.push(output.of_stream(1, self.output_limit));
         self.terminal = tty::is_tty(0).then(RawMode::new);
         self.terminal.iter_mut().for_each(RawMode::enter);

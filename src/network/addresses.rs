@@ -3,22 +3,22 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A range, and what it is for.
-struct Range<T> {
+struct AddressRange<T> {
     first: T,
     prefix: u8,
     what: &'static str,
 }
 
-const fn v4(a: u8, b: u8, c: u8, d: u8, prefix: u8, what: &'static str) -> Range<u32> {
-    Range { first: u32::from_be_bytes([a, b, c, d]), prefix, what }
+const fn v4(a: u8, b: u8, c: u8, d: u8, prefix: u8, what: &'static str) -> AddressRange<u32> {
+    AddressRange { first: u32::from_be_bytes([a, b, c, d]), prefix, what }
 }
 
-const fn v6(first: u128, prefix: u8, what: &'static str) -> Range<u128> {
-    Range { first, prefix, what }
+const fn v6(first: u128, prefix: u8, what: &'static str) -> AddressRange<u128> {
+    AddressRange { first, prefix, what }
 }
 
 /// IPv4 (IANA's registry of special-purpose addresses). The first that fits counts.
-const V4: [Range<u32>; 15] = [
+const V4: [AddressRange<u32>; 15] = [
     v4(0, 0, 0, 0, 8, "an address of this network"),
     v4(10, 0, 0, 0, 8, "a private address"),
     v4(100, 64, 0, 0, 10, "a shared address"),
@@ -37,7 +37,7 @@ const V4: [Range<u32>; 15] = [
 ];
 
 /// IPv6, without the ranges that hold an IPv4 address.
-const V6: [Range<u128>; 11] = [
+const V6: [AddressRange<u128>; 11] = [
     v6(1, 128, "a loopback address"),
     v6(0, 96, "a reserved address"),
     v6(0x0064_ff9b_0001 << 80, 48, "a private address"),

@@ -2,25 +2,25 @@
 
 use std::io::Write;
 
-use super::verdict::Verdict;
+use super::verdict::ConnectionVerdict;
 
 /// The most lines of one container: a program that is refused for ever must not fill a disk.
 const MOST: u32 = 100_000;
 
 /// The file, open for appending.
-pub struct Audit {
+pub struct NetworkAudit {
     file: std::fs::File,
     lines: u32,
 }
 
-impl Audit {
+impl NetworkAudit {
     /// One that appends to this file.
     pub fn new(file: std::fs::File) -> Self {
-        Audit { file, lines: 0 }
+        NetworkAudit { file, lines: 0 }
     }
 
     /// Appends a line: `sent` and `received` are bytes as the program sees them, `rule` is the rule that allowed it.
-    pub fn write(&mut self, verdict: &Verdict, (sent, received): (u64, u64), rule: Option<&str>) {
+    pub fn write(&mut self, verdict: &ConnectionVerdict, (sent, received): (u64, u64), rule: Option<&str>) {
         self.lines = self.lines.saturating_add(1);
         if self.lines > MOST {
             return;

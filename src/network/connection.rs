@@ -21,7 +21,7 @@ const KEPT: usize = 4096;
 
 /// A socket, and its events of epoll(7) since the last EAGAIN.
 #[derive(Debug)]
-pub struct End {
+pub struct SocketEnd {
     fd: OwnedFd,
     /// There may be something to read.
     pub readable: bool,
@@ -31,10 +31,10 @@ pub struct End {
     pub failed: bool,
 }
 
-impl End {
+impl SocketEnd {
     /// A socket that nothing is known of.
     pub fn new(fd: OwnedFd) -> Self {
-        End { fd, readable: false, writable: false, failed: false }
+        SocketEnd { fd, readable: false, writable: false, failed: false }
     }
 
     /// The socket itself.
@@ -88,7 +88,7 @@ pub struct Flow {
 
 /// Who is looked at before anything goes out.
 #[derive(Debug)]
-pub enum Guard {
+pub enum NameGuard {
     /// No check: the port is neither that of TLS nor of HTTP, or the rule lifts it.
     None,
     /// The name in a ClientHello.
@@ -97,39 +97,39 @@ pub enum Guard {
     Http(Http),
 }
 
-impl Guard {
+impl NameGuard {
     fn feed(&mut self, data: &[u8], out: &mut Vec<u8>) -> Result<(), Refusal> {
         match self {
-            Guard::None => {
+            NameGuard::None => {
                 out.extend_from_slice(data);
                 Ok(())
             }
-            Guard::Tls(tls) => tls.feed(data, out),
-            Guard::Http(http) => http.feed(data, out),
+            NameGuard::Tls(tls) => tls.feed(data, out),
+            NameGuard::Http(http) => http.feed(data, out),
         }
     }
 
     /// Whether the right name was seen.
     pub fn is_satisfied(&self) -> bool {
         match self {
-            Guard::None => true,
-            Guard::Tls(tls) => tls.is_satisfied(),
-            Guard::Http(http) => http.is_satisfied(),
+            NameGuard::None => true,
+            NameGuard::Tls(tls) => tls.is_satisfied(),
+            NameGuard::Http(http) => http.is_satisfied(),
         }
     }
 
     fn is_open(&self) -> bool {
         match self {
-            Guard::None => true,
-            Guard::Tls(tls) => tls.is_open(),
-            Guard::Http(_) => false,
+            NameGuard::None => true,
+            NameGuard::Tls(tls) => tls.is_open(),
+            NameGuard::Http(_) => false,
         }
     }
 }
 
 /// How far a connection is.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Phase {
+pub enum ConnectionPhase {
     /// The name that the program sends is waited for.
     Greeting,
     /// The name is looked up.
@@ -144,17 +144,17 @@ pub enum Phase {
 #[derive(Debug)]
 pub struct Connection {
     /// The program's side.
-    pub inside: End,
+    pub inside: SocketEnd,
     /// The other side, once it is dialled.
-    pub outside: Option<End>,
+    pub outside: Option<SocketEnd>,
     /// From the program.
     pub up: Flow,
     /// To the program.
     pub down: Flow,
     /// Who is looked at.
-    pub guard: Guard,
+    pub guard: NameGuard,
     /// How far it is.
-    pub phase: Phase,
+    pub phase: ConnectionPhase,
     /// It comes from outside, and the side of the program is dialled.
     pub inward: bool,
     /// When the phase is over at the latest; not looked at once it is open.
@@ -234,7 +234,7 @@ impl Connection {
     }
 
     /// The side that is dialled.
-    pub fn dialled_end(&self) -> Option<&End> {
+    pub fn dialled_end(&self) -> Option<&SocketEnd> {
         if self.inward { Some(&self.inside) } else { self.outside.as_ref() }
     }
 
@@ -259,9 +259,9 @@ impl Flow {
     /// Copies; whether there is more to do at once.
     fn carry(
         &mut self,
-        from: &mut End,
-        to: &mut End,
-        mut guard: Option<&mut Guard>,
+        from: &mut SocketEnd,
+        to: &mut SocketEnd,
+        mut guard: Option<&mut NameGuard>,
         means: &mut Means,
     ) -> Result<bool, Turn> {
         let begun = self.bytes;
@@ -326,7 +326,7 @@ impl Flow {
     }
 
     /// Writes, and keeps what is not taken.
-    fn put(&mut self, to: &mut End, mut bytes: &[u8]) -> Result<(), Turn> {
+    fn put(&mut self, to: &mut SocketEnd, mut bytes: &[u8]) -> Result<(), Turn> {
         while to.writable && !bytes.is_empty() {
             match io::send_nowait(to.fd(), bytes) {
                 Ok(n) => {
@@ -343,7 +343,7 @@ impl Flow {
     }
 
     /// Writes what was kept; whether nothing is left of it.
-    fn flush(&mut self, to: &mut End) -> Result<bool, Turn> {
+    fn flush(&mut self, to: &mut SocketEnd) -> Result<bool, Turn> {
         while self.sent < self.pending.len() {
             if !to.writable {
                 return Ok(false);
@@ -379,7 +379,7 @@ impl Flow {
     }
 
     /// Passes the end on, once.
-    fn notify(&mut self, to: &End) -> Result<(), Turn> {
+    fn notify(&mut self, to: &SocketEnd) -> Result<(), Turn> {
         if !self.notified {
             self.notified = true;
             match net::end_sending(to.fd()) {

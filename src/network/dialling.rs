@@ -5,15 +5,15 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::addresses::closed;
-use super::connection::{Connection, End, Flow, Guard, Phase, Turn};
+use super::connection::{Connection, ConnectionPhase, Flow, NameGuard, SocketEnd, Turn};
 use super::dns::Family;
 use super::helper::{Helper, INSIDE, OUTSIDE, Waiter, lookup_token, token};
 use super::http::Http;
-use super::resolver::{Answer, Wanted};
-use super::slab::Key;
+use super::resolver::{LookupKey, NameAnswer};
+use super::slab::SlabKey;
 use super::tls::Tls;
-use super::verdict::{Reason, Verdict};
-use crate::config::network::{Destination, Rule};
+use super::verdict::{ConnectionVerdict, Reason};
+use crate::config::network::{Destination, NetworkRule};
 use crate::sys::route::UNICAST;
 use crate::sys::{Errno, io, net};
 
@@ -43,18 +43,18 @@ impl Helper<'_> {
             }
         };
         let guard = match (&name, port) {
-            (Some(name), 443) if !rule.any_name => Guard::Tls(Tls::new(name)),
-            (Some(name), 80) if !rule.any_name => Guard::Http(Http::new(name, port)),
-            _ => Guard::None,
+            (Some(name), 443) if !rule.any_name => NameGuard::Tls(Tls::new(name)),
+            (Some(name), 80) if !rule.any_name => NameGuard::Http(Http::new(name, port)),
+            _ => NameGuard::None,
         };
         let raw = socket.as_raw_fd();
         let connection = Connection {
-            inside: End::new(socket),
+            inside: SocketEnd::new(socket),
             outside: None,
             up: Flow::default(),
             down: Flow::default(),
             guard,
-            phase: Phase::Greeting,
+            phase: ConnectionPhase::Greeting,
             inward: false,
             deadline: Instant::now() + GREETING,
             name,
@@ -84,48 +84,48 @@ impl Helper<'_> {
         name: Option<&str>,
         address: IpAddr,
         port: u16,
-    ) -> std::result::Result<&Rule, Reason> {
+    ) -> std::result::Result<&NetworkRule, Reason> {
         let rules = self.settings.rules.iter();
         let Some(name) = name else {
             let found = rules.into_iter().find(|r| r.to == Destination::Address(address) && r.port == port);
             return found.ok_or(Reason::NoName);
         };
-        let mut named: Vec<&Rule> = rules.filter(|rule| rule.has_name(name)).collect();
+        let mut named: Vec<&NetworkRule> = rules.filter(|rule| rule.has_name(name)).collect();
         if named.is_empty() {
             return Err(Reason::Name);
         }
         named.retain(|rule| rule.port == port);
-        let exact = |rule: &&Rule| (rule.any_name, matches!(rule.to, Destination::Name(_)));
+        let exact = |rule: &&NetworkRule| (rule.any_name, matches!(rule.to, Destination::Name(_)));
         named.into_iter().max_by_key(exact).ok_or(Reason::Port)
     }
 
     /// Goes on with a connection as far as it gets.
-    pub(super) fn advance(&mut self, key: Key) {
+    pub(super) fn advance(&mut self, key: SlabKey) {
         loop {
             let Some(connection) = self.connections.get(key) else { return };
             let turn = match connection.phase {
-                Phase::Greeting => match connection.greet(&mut self.means) {
+                ConnectionPhase::Greeting => match connection.greet(&mut self.means) {
                     Turn::Done => {
                         self.resolve(key);
                         continue;
                     }
                     turn => turn,
                 },
-                Phase::Resolving => return,
-                Phase::Dialling => match connection.dialled_end().is_some_and(|end| end.writable) {
+                ConnectionPhase::Resolving => return,
+                ConnectionPhase::Dialling => match connection.dialled_end().is_some_and(|end| end.writable) {
                     true => {
                         self.dialled(key);
                         continue;
                     }
                     false => return,
                 },
-                Phase::Open => connection.copy(&mut self.means),
+                ConnectionPhase::Open => connection.copy(&mut self.means),
             };
             return self.after(key, turn);
         }
     }
 
-    pub(super) fn after(&mut self, key: Key, turn: Turn) {
+    pub(super) fn after(&mut self, key: SlabKey, turn: Turn) {
         match turn {
             Turn::Idle => {}
             // Both of its sockets may have had an event.
@@ -144,7 +144,7 @@ impl Helper<'_> {
     }
 
     /// Looks the name up: first for the kind of addresses that the program has chosen, then for the other.
-    pub(super) fn resolve(&mut self, key: Key) {
+    pub(super) fn resolve(&mut self, key: SlabKey) {
         loop {
             let Some(connection) = self.connections.get(key) else { return };
             let Some(name) = connection.name.clone() else {
@@ -152,8 +152,8 @@ impl Helper<'_> {
                 return self.dial(key);
             };
             let Some(family) = connection.families.pop() else { return self.nothing(key) };
-            (connection.phase, connection.deadline) = (Phase::Resolving, Instant::now() + DIAL);
-            let wanted: Wanted = (name, family);
+            (connection.phase, connection.deadline) = (ConnectionPhase::Resolving, Instant::now() + DIAL);
+            let wanted: LookupKey = (name, family);
             match self.resolver.ask(&self.epoll, lookup_token, &wanted) {
                 Some(answer) if self.check(key, &answer) => return self.dial(key),
                 Some(_) => {}
@@ -163,8 +163,8 @@ impl Helper<'_> {
     }
 
     /// The answer that a connection has waited for.
-    pub(super) fn resolved(&mut self, key: Key, answer: &Answer) {
-        if self.connections.get(key).is_none_or(|c| c.phase != Phase::Resolving) {
+    pub(super) fn resolved(&mut self, key: SlabKey, answer: &NameAnswer) {
+        if self.connections.get(key).is_none_or(|c| c.phase != ConnectionPhase::Resolving) {
             return;
         }
         if self.check(key, answer) {
@@ -175,8 +175,8 @@ impl Helper<'_> {
     }
 
     /// Which addresses may be dialled, and whether there are any: those that are checked here are those that are dialled.
-    fn check(&mut self, key: Key, answer: &Answer) -> bool {
-        let Answer::Addresses(found, _) = answer else { return false };
+    fn check(&mut self, key: SlabKey, answer: &NameAnswer) -> bool {
+        let NameAnswer::Addresses(found, _) = answer else { return false };
         let Some(port) = self.connections.get(key).map(|c| c.meant.port()) else { return false };
         let (mut open, mut shut) = (Vec::new(), None);
         for address in found.iter().map(IpAddr::to_canonical) {
@@ -194,7 +194,7 @@ impl Helper<'_> {
     }
 
     /// No address is left to be dialled.
-    fn nothing(&mut self, key: Key) {
+    fn nothing(&mut self, key: SlabKey) {
         let Some(connection) = self.connections.get(key) else { return };
         connection.reset();
         match (connection.dialled, connection.shut) {
@@ -209,7 +209,7 @@ impl Helper<'_> {
 
     /// Why an address is not dialled for a name; a rule that names the address itself opens it.
     pub(super) fn shut(&self, address: IpAddr, port: u16) -> Option<&'static str> {
-        let named = |r: &Rule| r.to == Destination::Address(address) && r.port == port;
+        let named = |r: &NetworkRule| r.to == Destination::Address(address) && r.port == port;
         if self.settings.rules.iter().any(named) {
             return None;
         }
@@ -223,14 +223,14 @@ impl Helper<'_> {
     }
 
     /// Dials the next address.
-    pub(super) fn dial(&mut self, key: Key) {
+    pub(super) fn dial(&mut self, key: SlabKey) {
         loop {
             let Some(connection) = self.connections.get(key) else { return };
             connection.outside = None;
             let Some(address) = connection.candidates.pop() else {
                 return if connection.name.is_some() { self.resolve(key) } else { self.nothing(key) };
             };
-            connection.phase = Phase::Dialling;
+            connection.phase = ConnectionPhase::Dialling;
             connection.dialled = Some(address.ip());
             let last = connection.candidates.is_empty() && connection.families.is_empty();
             connection.deadline = Instant::now() + if last { DIAL } else { DIAL_NEXT };
@@ -241,7 +241,7 @@ impl Helper<'_> {
             match dialled {
                 Ok(socket) => {
                     net::prompt_and_watched(socket.as_raw_fd());
-                    connection.outside = Some(End::new(socket));
+                    connection.outside = Some(SocketEnd::new(socket));
                     return;
                 }
                 Err(_) => continue,
@@ -250,17 +250,17 @@ impl Helper<'_> {
     }
 
     /// A connect has ended, well or not.
-    pub(super) fn dialled(&mut self, key: Key) {
+    pub(super) fn dialled(&mut self, key: SlabKey) {
         let Some(connection) = self.connections.get(key) else { return };
         match connection.dialled_end().map(|end| net::take_error(end.fd())) {
-            Some(Ok(())) => connection.phase = Phase::Open,
+            Some(Ok(())) => connection.phase = ConnectionPhase::Open,
             _ if connection.inward => self.nothing(key),
             _ => self.dial(key),
         }
     }
 
     /// Removes a connection and writes down what became of it.
-    pub(super) fn close(&mut self, key: Key, reason: Reason, other: &str) {
+    pub(super) fn close(&mut self, key: SlabKey, reason: Reason, other: &str) {
         let Some(mut connection) = self.connections.remove(key) else { return };
         connection.up.release(&mut self.means.pipes);
         connection.down.release(&mut self.means.pipes);
@@ -269,7 +269,7 @@ impl Helper<'_> {
         // Of a connection that was not dialled no address counts.
         let address = connection.dialled.or(connection.name.is_none().then_some(connection.meant.ip()));
         let port = connection.meant.port();
-        let verdict = Verdict { reason, name, other: other.into(), address, port };
+        let verdict = ConnectionVerdict { reason, name, other: other.into(), address, port };
         let bytes = (connection.up.bytes, connection.down.bytes);
         let rule = (!verdict.is_refused()).then_some(&*connection.rule);
         self.audit.iter_mut().for_each(|audit| audit.write(&verdict, bytes, rule));
@@ -289,13 +289,13 @@ impl Helper<'_> {
         address: Option<IpAddr>,
         port: u16,
     ) {
-        let verdict = Verdict { reason, name: name.into(), other: other.into(), address, port };
+        let verdict = ConnectionVerdict { reason, name: name.into(), other: other.into(), address, port };
         self.audit.iter_mut().for_each(|audit| audit.write(&verdict, (0, 0), None));
         self.report(&verdict);
     }
 
     /// Tells the launcher of a refusal, once of each.
-    pub(super) fn report(&mut self, verdict: &Verdict) {
+    pub(super) fn report(&mut self, verdict: &ConnectionVerdict) {
         if verdict.is_refused() && self.reported.len() < MOST_TOLD && self.reported.insert(verdict.text()) {
             // Where the launcher does not listen the audit file has it.
             io::send_nowait(self.line, &verdict.record()).map(drop).unwrap_or_default();
@@ -316,19 +316,21 @@ impl Helper<'_> {
         }
         for key in self.connections.keys() {
             let Some(connection) = self.connections.get(key) else { continue };
-            self.opening |= connection.phase != Phase::Open;
+            self.opening |= connection.phase != ConnectionPhase::Open;
             connection.up.release_idle(&mut self.means.pipes);
             connection.down.release_idle(&mut self.means.pipes);
-            if connection.phase == Phase::Open || connection.deadline > now {
+            if connection.phase == ConnectionPhase::Open || connection.deadline > now {
                 continue;
             }
             match connection.phase {
-                Phase::Dialling if !connection.candidates.is_empty() || !connection.families.is_empty() => {
+                ConnectionPhase::Dialling
+                    if !connection.candidates.is_empty() || !connection.families.is_empty() =>
+                {
                     self.dial(key)
                 }
-                Phase::Greeting => {
+                ConnectionPhase::Greeting => {
                     let reason = match connection.guard {
-                        Guard::Http(_) => Reason::NotHttp,
+                        NameGuard::Http(_) => Reason::NotHttp,
                         _ => Reason::NotTls,
                     };
                     self.after(key, Turn::Refused((reason, "nothing was said in time".into())));

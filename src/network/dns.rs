@@ -16,7 +16,7 @@ pub enum Family {
 
 /// A question that has a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Question {
+pub struct DnsQuestion {
     /// In lower case, without a dot at its end.
     pub name: String,
     /// `None` for records other than addresses, which are never answered.
@@ -39,7 +39,7 @@ pub enum Reply {
 }
 
 /// The question in a message, or the code with which it is answered at once; `None` for what is no question at all.
-pub fn question(message: &[u8]) -> Option<Result<Question, RCODE>> {
+pub fn question(message: &[u8]) -> Option<Result<DnsQuestion, RCODE>> {
     let packet = Packet::parse(message).ok()?;
     if packet.has_flags(PacketFlag::RESPONSE) {
         return None;
@@ -57,7 +57,7 @@ pub fn question(message: &[u8]) -> Option<Result<Question, RCODE>> {
         _ => None,
     };
     // A name that no rule can have is refused as one that no rule has.
-    Some(text(&question.qname).map(|name| Question { name, family }).ok_or(RCODE::Refused))
+    Some(text(&question.qname).map(|name| DnsQuestion { name, family }).ok_or(RCODE::Refused))
 }
 
 /// A name in lower case, if it is one that a host can have.
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn questions_are_read() {
         let read = |name, qtype| question(&ask(name, qtype)).unwrap();
-        let expect = |family| Ok(Question { name: "a.test".into(), family });
+        let expect = |family| Ok(DnsQuestion { name: "a.test".into(), family });
         assert_eq!(read("A.Test", TYPE::A), expect(Some(Family::V4)));
         assert_eq!(read("a.test", TYPE::AAAA), expect(Some(Family::V6)));
         assert_eq!(read("a.test", TYPE::TXT), expect(None));

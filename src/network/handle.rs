@@ -2,24 +2,24 @@
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use super::verdict::{RECORD, Verdict};
-use crate::sys::{Errno, Result, io, process};
+use super::verdict::{ConnectionVerdict, RECORD};
+use crate::sys::{Errno, SysResult, io, process};
 
 /// How long the helper may take to end once its launcher has.
 const LAST_WORDS: i32 = 2000;
 
 /// The helper, as the launcher has it. It ends with this value.
 #[derive(Debug)]
-pub struct Helper {
+pub struct HelperHandle {
     pid: i32,
     pidfd: OwnedFd,
     line: Option<OwnedFd>,
 }
 
-impl Helper {
+impl HelperHandle {
     /// A child of this process, and the way to it.
     pub fn new(pid: i32, pidfd: OwnedFd, line: OwnedFd) -> Self {
-        Helper { pid, pidfd, line: Some(line) }
+        HelperHandle { pid, pidfd, line: Some(line) }
     }
 
     /// Where its verdicts come; -1 once it has ended.
@@ -28,11 +28,11 @@ impl Helper {
     }
 
     /// A verdict, without waiting: `None` where there is none now, `ECONNRESET` once it has ended.
-    pub fn verdict(&self) -> Result<Option<Verdict>> {
+    pub fn verdict(&self) -> SysResult<Option<ConnectionVerdict>> {
         let mut record = [0; RECORD];
         match io::receive_nowait(self.line(), &mut record) {
             Ok(0) => Err(Errno::ECONNRESET),
-            Ok(n) => Ok(Verdict::of_record(&record[..n])),
+            Ok(n) => Ok(ConnectionVerdict::of_record(&record[..n])),
             Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
             Err(e) => Err(e),
         }
@@ -59,7 +59,7 @@ impl Helper {
     }
 }
 
-impl Drop for Helper {
+impl Drop for HelperHandle {
     fn drop(&mut self) {
         self.end();
     }

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use super::pipe;
 use crate::config::LinuxSeccomp;
 use crate::error::{Error, Result};
-use crate::seccomp::{self, Mode};
-use crate::sys::rlimit::{self, Limit};
+use crate::seccomp::{self, FilterSource};
+use crate::sys::rlimit::{self, RlimitPair};
 use crate::sys::{Errno, cred, landlock, process};
 use crate::tables::landlock::{SCOPES, all};
 
@@ -128,18 +128,18 @@ fn compile() -> Result<Vec<libc::sock_filter>> {
     });
     let profile: LinuxSeccomp = serde_json::from_value(profile)
         .map_err(|e| Error::msg(format!("the network helper's filter: {e}")))?;
-    Ok(seccomp::compile(&Mode::Profile(Arc::new(profile)))?.instructions)
+    Ok(seccomp::compile(&FilterSource::Profile(Arc::new(profile)))?.instructions)
 }
 
 /// A step that failed, in words.
-pub type Failure = (&'static str, Errno);
+pub type HardenFailure = (&'static str, Errno);
 
 /// Gives everything up. `with_launcher`: the kernel ends it with the launcher.
 pub fn harden(
     user: Option<u32>,
     with_launcher: bool,
     filter: &[libc::sock_filter],
-) -> std::result::Result<(), Failure> {
+) -> std::result::Result<(), HardenFailure> {
     let step = |what: &'static str| move |e: Errno| (what, e);
     let prctl = |op, value| process::prctl(op, value).map(drop);
     limits()?;
@@ -165,18 +165,18 @@ pub fn harden(
     crate::sys::seccomp::set_filter(filter, 0).map(drop).map_err(step("seccomp"))
 }
 
-fn limits() -> std::result::Result<(), Failure> {
+fn limits() -> std::result::Result<(), HardenFailure> {
     let set = |resource, most: u64, what: &'static str| {
         let had = rlimit::started_with(resource).map_err(|e| (what, e))?;
         let most = most.min(had.hard);
-        rlimit::set(0, resource, Limit { soft: most, hard: most }).map_err(|e| (what, e))
+        rlimit::set(0, resource, RlimitPair { soft: most, hard: most }).map_err(|e| (what, e))
     };
     set(libc::RLIMIT_NOFILE, FILES, "prlimit64(RLIMIT_NOFILE)")?;
     set(libc::RLIMIT_DATA, MEMORY, "prlimit64(RLIMIT_DATA)")?;
     set(libc::RLIMIT_CORE, 0, "prlimit64(RLIMIT_CORE)")
 }
 
-fn no_files() -> std::result::Result<(), Failure> {
+fn no_files() -> std::result::Result<(), HardenFailure> {
     let abi = landlock::abi();
     if abi == 0 {
         return Ok(());
@@ -228,7 +228,7 @@ mod tests {
         for user in [root.then_some(USER), None] {
             let pid = process::fork_run(|| life(user)).unwrap();
             let (_, exit) = process::wait(pid, 0).unwrap().unwrap();
-            assert_eq!(exit, process::Exit::Code(0), "{user:?}; 10 is the first check");
+            assert_eq!(exit, process::ProcessExit::Code(0), "{user:?}; 10 is the first check");
         }
     }
 
@@ -258,7 +258,11 @@ mod tests {
         ] {
             let pid = process::fork_run(|| life(command, argument)).unwrap();
             let (_, exit) = process::wait(pid, 0).unwrap().unwrap();
-            let expect = if passes { process::Exit::Code(0) } else { process::Exit::Signal(libc::SIGSYS) };
+            let expect = if passes {
+                process::ProcessExit::Code(0)
+            } else {
+                process::ProcessExit::Signal(libc::SIGSYS)
+            };
             assert_eq!(exit, expect, "{command} {argument}");
         }
     }

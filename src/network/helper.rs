@@ -6,18 +6,18 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
-use super::audit::Audit;
+use super::audit::NetworkAudit;
 use super::connection::{Connection, Means};
 use super::diallers::Diallers;
 use super::host_config::HostConfig;
-use super::names::Names;
-use super::resolver::{Resolver, Wanted};
-use super::slab::{Key, Slab};
-use super::verdict::{Reason, Verdict};
+use super::names::NameTable;
+use super::resolver::{LookupKey, Resolver};
+use super::slab::{Slab, SlabKey};
+use super::verdict::{ConnectionVerdict, Reason};
 use super::{MOST_CONNECTIONS, Role, Settings};
-use crate::sys::net::{self, Epoll, Event};
+use crate::sys::net::{self, Epoll, EpollEvent};
 use crate::sys::route::Routes;
-use crate::sys::{Errno, Result, fs, io, process, socket};
+use crate::sys::{Errno, SysResult, fs, io, process, socket};
 
 /// How often deadlines are looked at while something waits.
 const TICK: Duration = Duration::from_millis(100);
@@ -38,25 +38,25 @@ const LOOKUP: u8 = 4;
 pub(super) const INSIDE: u8 = 5;
 pub(super) const OUTSIDE: u8 = 6;
 
-pub(super) fn token(kind: u8, key: Key) -> u64 {
+pub(super) fn token(kind: u8, key: SlabKey) -> u64 {
     u64::from(kind) << 56 | u64::from(key.generation) << 32 | u64::from(key.index)
 }
 
-pub(super) fn lookup_token(key: Key) -> u64 {
+pub(super) fn lookup_token(key: SlabKey) -> u64 {
     token(LOOKUP, key)
 }
 
 fn plain(kind: u8, index: usize) -> u64 {
-    token(kind, Key { index: index as u32, generation: 0 })
+    token(kind, SlabKey { index: index as u32, generation: 0 })
 }
 
-fn of_token(token: u64) -> (u8, Key) {
-    let key = Key { index: token as u32, generation: (token >> 32) as u32 & 0x00ff_ffff };
+fn of_token(token: u64) -> (u8, SlabKey) {
+    let key = SlabKey { index: token as u32, generation: (token >> 32) as u32 & 0x00ff_ffff };
     ((token >> 56) as u8, key)
 }
 
 /// The descriptors that the helper starts with.
-pub struct Ends {
+pub struct HelperFds {
     /// To the launcher: verdicts go there, and its end is the launcher's.
     pub line: RawFd,
     /// To Init, which sends the sockets.
@@ -68,10 +68,15 @@ pub struct Ends {
 }
 
 /// The whole life of the helper, from the fork on; returns its exit code.
-pub fn run(settings: &Settings, ends: &Ends) -> i32 {
+pub fn run(settings: &Settings, ends: &HelperFds) -> i32 {
     let failed = |what: String| {
-        let verdict =
-            Verdict { reason: Reason::Start, name: String::new(), other: what, address: None, port: 0 };
+        let verdict = ConnectionVerdict {
+            reason: Reason::Start,
+            name: String::new(),
+            other: what,
+            address: None,
+            port: 0,
+        };
         // The launcher then knows only that the helper has ended.
         io::send_nowait(ends.line, &verdict.record()).map(drop).unwrap_or_default();
         1
@@ -89,12 +94,12 @@ pub fn run(settings: &Settings, ends: &Ends) -> i32 {
 /// A question that waits for an answer from outside.
 pub(super) enum Waiter {
     Datagram(SocketAddr, Vec<u8>),
-    Stream(Key, Vec<u8>),
-    Connection(Key),
+    Stream(SlabKey, Vec<u8>),
+    Connection(SlabKey),
 }
 
 /// A connection to the resolver inside.
-pub(super) struct Stream {
+pub(super) struct ResolverStream {
     pub(super) socket: OwnedFd,
     /// Bytes that were read.
     pub(super) asked: usize,
@@ -108,17 +113,17 @@ pub(super) struct Helper<'a> {
     pub(super) settings: &'a Settings,
     pub(super) epoll: Epoll,
     pub(super) line: RawFd,
-    pub(super) audit: Option<Audit>,
+    pub(super) audit: Option<NetworkAudit>,
     /// The sockets inside, and whether something may be waiting on each.
     pub(super) sockets: Vec<Taken>,
     pub(super) diallers: Diallers,
-    pub(super) names: Names,
+    pub(super) names: NameTable,
     pub(super) resolver: Resolver,
     pub(super) routes: Routes,
     pub(super) connections: Slab<Connection>,
-    pub(super) streams: Slab<Stream>,
-    pub(super) waiting: HashMap<Wanted, Vec<Waiter>>,
-    pub(super) again: Vec<Key>,
+    pub(super) streams: Slab<ResolverStream>,
+    pub(super) waiting: HashMap<LookupKey, Vec<Waiter>>,
+    pub(super) again: Vec<SlabKey>,
     pub(super) reported: HashSet<String>,
     pub(super) means: Means,
     pub(super) looked: Instant,
@@ -131,7 +136,10 @@ pub(super) struct Helper<'a> {
 
 impl<'a> Helper<'a> {
     /// Takes the sockets, gives everything up, and tells Init that the program may start.
-    fn start(settings: &'a Settings, ends: &Ends) -> std::result::Result<Self, super::harden::Failure> {
+    fn start(
+        settings: &'a Settings,
+        ends: &HelperFds,
+    ) -> std::result::Result<Self, super::harden::HardenFailure> {
         let step = |what: &'static str| move |e: Errno| (what, e);
         process::setsid().map_err(step("setsid"))?;
         let keep = [ends.line, ends.init, ends.audit.unwrap_or(-1)];
@@ -168,10 +176,10 @@ impl<'a> Helper<'a> {
             settings,
             epoll,
             line: ends.line,
-            audit: ends.audit.map(|fd| Audit::new(fs::own(fd).into())),
+            audit: ends.audit.map(|fd| NetworkAudit::new(fs::own(fd).into())),
             sockets,
             diallers: Diallers::new(diallers),
-            names: Names::default(),
+            names: NameTable::default(),
             resolver,
             routes,
             connections: Slab::new(most),
@@ -188,7 +196,7 @@ impl<'a> Helper<'a> {
     }
 
     fn turn_until_the_end(&mut self) {
-        let mut events: Vec<Event> = Vec::new();
+        let mut events: Vec<EpollEvent> = Vec::new();
         while !self.over {
             let looks = self.opening || self.means.pipes.are_used();
             let waits = looks || self.resolver.is_busy() || self.streams.len() > 0;
@@ -278,7 +286,7 @@ impl<'a> Helper<'a> {
         }
     }
 
-    fn take(&mut self, role: Role, fd: RawFd) -> Result<()> {
+    fn take(&mut self, role: Role, fd: RawFd) -> SysResult<()> {
         match role {
             Role::Questions => {
                 let mut message = [0; 4096];
@@ -291,7 +299,8 @@ impl<'a> Helper<'a> {
                 let socket = net::accept(fd)?;
                 let (received, answers, deadline) = (Vec::new(), Vec::new(), Instant::now() + STREAM);
                 let raw = socket.as_raw_fd();
-                if let Some(key) = self.streams.add(Stream { socket, asked: 0, received, answers, deadline })
+                if let Some(key) =
+                    self.streams.add(ResolverStream { socket, asked: 0, received, answers, deadline })
                 {
                     let events = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLRDHUP | libc::EPOLLET;
                     if self.epoll.add(raw, token(STREAMS, key), events).is_err() {
@@ -326,7 +335,7 @@ fn most_connections() -> usize {
 type Taken = (Role, OwnedFd, bool);
 
 /// The sockets from inside, those that connect there, and the container's process: it is the one that sends them.
-fn take_sockets(settings: &Settings, init: RawFd) -> Result<(Vec<Taken>, Vec<OwnedFd>, RawFd)> {
+fn take_sockets(settings: &Settings, init: RawFd) -> SysResult<(Vec<Taken>, Vec<OwnedFd>, RawFd)> {
     let (mut sockets, mut diallers, mut sender) = (Vec::new(), Vec::new(), 0);
     for _ in 0..settings.diallers() {
         let (fd, pid) = socket::recv_fd_from(init)?;
@@ -349,8 +358,8 @@ mod tests {
 
     #[test]
     fn tokens_are_read_back() {
-        let key = Key { index: 0xdead_beef, generation: 0x00ab_cdef };
+        let key = SlabKey { index: 0xdead_beef, generation: 0x00ab_cdef };
         assert_eq!(of_token(token(OUTSIDE, key)), (OUTSIDE, key));
-        assert_eq!(of_token(plain(SOCKET, 7)), (SOCKET, Key { index: 7, generation: 0 }));
+        assert_eq!(of_token(plain(SOCKET, 7)), (SOCKET, SlabKey { index: 7, generation: 0 }));
     }
 }

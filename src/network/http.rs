@@ -23,7 +23,7 @@ const LARGEST: usize = 32 << 10;
 const LONGEST_LINE: usize = 4096;
 
 #[derive(Debug, PartialEq, Eq)]
-enum State {
+enum HttpState {
     Head,
     /// Bytes that are left of a body or of a chunk with its CRLF.
     Body(u64),
@@ -38,7 +38,7 @@ pub struct Http {
     name: String,
     port: u16,
     held: Vec<u8>,
-    state: State,
+    state: HttpState,
     greeted: bool,
     /// The last thing that has passed is an empty line before a request.
     blank: bool,
@@ -51,7 +51,14 @@ fn refuse<T>(reason: Reason) -> Result<T, Refusal> {
 impl Http {
     /// Lets requests to this name and port pass.
     pub fn new(name: &str, port: u16) -> Self {
-        Http { name: name.into(), port, held: Vec::new(), state: State::Head, greeted: false, blank: false }
+        Http {
+            name: name.into(),
+            port,
+            held: Vec::new(),
+            state: HttpState::Head,
+            greeted: false,
+            blank: false,
+        }
     }
 
     /// Whether a request to the right host was seen.
@@ -64,11 +71,11 @@ impl Http {
         self.held.extend_from_slice(data);
         while !self.held.is_empty() {
             let taken = match self.state {
-                State::Head => self.head()?,
-                State::Body(left) => self.body(left, State::Head),
-                State::ChunkData(left) => self.body(left, State::ChunkSize),
-                State::ChunkSize => self.chunk()?,
-                State::Trailer => self.trailer()?,
+                HttpState::Head => self.head()?,
+                HttpState::Body(left) => self.body(left, HttpState::Head),
+                HttpState::ChunkData(left) => self.body(left, HttpState::ChunkSize),
+                HttpState::ChunkSize => self.chunk()?,
+                HttpState::Trailer => self.trailer()?,
             };
             match taken {
                 0 => break,
@@ -78,13 +85,13 @@ impl Http {
         Ok(())
     }
 
-    fn body(&mut self, left: u64, then: State) -> usize {
+    fn body(&mut self, left: u64, then: HttpState) -> usize {
         let n = self.held.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         let left = left - n as u64;
         self.state = match (left, &self.state) {
             (0, _) => then,
-            (left, State::Body(_)) => State::Body(left),
-            (left, _) => State::ChunkData(left),
+            (left, HttpState::Body(_)) => HttpState::Body(left),
+            (left, _) => HttpState::ChunkData(left),
         };
         n
     }
@@ -123,7 +130,7 @@ impl Http {
     }
 
     /// What follows a head that may pass.
-    fn request(&self, request: &httparse::Request<'_, '_>) -> Result<State, Refusal> {
+    fn request(&self, request: &httparse::Request<'_, '_>) -> Result<HttpState, Refusal> {
         let all = |name: &str| -> Vec<&[u8]> {
             request.headers.iter().filter(|h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value).collect()
         };
@@ -147,19 +154,19 @@ impl Http {
             }
         }
         match (&all("content-length")[..], &all("transfer-encoding")[..]) {
-            ([], []) => Ok(State::Head),
+            ([], []) => Ok(HttpState::Head),
             ([length], []) => {
                 let digits =
                     !length.is_empty() && length.len() <= 18 && length.iter().all(u8::is_ascii_digit);
                 let length = std::str::from_utf8(length).ok().filter(|_| digits).and_then(|l| l.parse().ok());
                 match length {
-                    Some(0) => Ok(State::Head),
-                    Some(length) => Ok(State::Body(length)),
+                    Some(0) => Ok(HttpState::Head),
+                    Some(length) => Ok(HttpState::Body(length)),
                     None => refuse(Reason::NotHttp),
                 }
             }
             ([], [coding]) if coding.eq_ignore_ascii_case(b"chunked") && request.version == Some(1) => {
-                Ok(State::ChunkSize)
+                Ok(HttpState::ChunkSize)
             }
             _ => refuse(Reason::NotHttp),
         }
@@ -180,8 +187,8 @@ impl Http {
             std::str::from_utf8(digits).ok().filter(|_| hex).and_then(|d| u64::from_str_radix(d, 16).ok());
         self.state = match size {
             None => return refuse(Reason::NotHttp),
-            Some(0) => State::Trailer,
-            Some(size) => State::ChunkData(size + 2),
+            Some(0) => HttpState::Trailer,
+            Some(size) => HttpState::ChunkData(size + 2),
         };
         Ok(end)
     }
@@ -189,7 +196,7 @@ impl Http {
     fn trailer(&mut self) -> Result<usize, Refusal> {
         let Some(end) = line(&self.held)? else { return Ok(0) };
         if end == 2 {
-            self.state = State::Head;
+            self.state = HttpState::Head;
         }
         Ok(end)
     }

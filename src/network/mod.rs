@@ -46,7 +46,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 
 pub use crate::config::network::Published;
-use crate::config::network::{Network, Rule};
+use crate::config::network::{Network, NetworkRule};
 pub use diallers::DIALLERS;
 
 /// The most connections at once. Each holds two descriptors.
@@ -87,7 +87,7 @@ impl Socket {
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// What may be connected to.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<NetworkRule>,
     /// Servers that are asked in place of the host's.
     pub servers: Vec<SocketAddr>,
     /// Names with an address of the caller's choice, as in the host's /etc/hosts.

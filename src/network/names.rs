@@ -8,12 +8,12 @@ use crate::config::network::{MOST_NAMES, inside, number};
 
 /// Names by number and numbers by name. A name keeps its number for as long as the container lives.
 #[derive(Debug, Default)]
-pub struct Names {
+pub struct NameTable {
     names: Vec<Rc<str>>,
     numbers: HashMap<Rc<str>, u32>,
 }
 
-impl Names {
+impl NameTable {
     /// The addresses of a name; `None` where there are too many.
     pub fn addresses(&mut self, name: &str) -> Option<(Ipv4Addr, Ipv6Addr)> {
         if let Some(number) = self.numbers.get(name) {
@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn a_name_keeps_its_addresses_and_there_are_so_many() {
-        let mut names = Names::default();
+        let mut names = NameTable::default();
         let (v4, v6) = names.addresses("a.test").unwrap();
         assert_eq!(names.addresses("a.test"), Some((v4, v6)));
         assert_eq!(names.name(v4.into()).as_deref(), Some("a.test"));

@@ -8,7 +8,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use crate::sys::{Errno, Result, net};
+use crate::sys::{Errno, SysResult, net};
 
 /// The most pipes at once; other connections copy.
 pub const MOST_PIPES: usize = 64;
@@ -36,7 +36,7 @@ pub struct Pipe {
 
 impl Pipe {
     /// An empty one.
-    pub fn new() -> Result<Self> {
+    pub fn new() -> SysResult<Self> {
         let (read, write) = net::pipe()?;
         Ok(Pipe { read, write, held: 0, large: false, filled: 0, used: true })
     }
@@ -53,7 +53,7 @@ impl Pipe {
 
     /// Takes from a socket what the pipe has room for; 0 at its end. To be called while the pipe is empty: EAGAIN then
     /// says that the socket has nothing.
-    pub fn fill(&mut self, from: RawFd) -> Result<usize> {
+    pub fn fill(&mut self, from: RawFd) -> SysResult<usize> {
         let n = net::splice(from, self.write.as_raw_fd(), LARGE)?;
         self.held += n;
         self.used = true;
@@ -62,7 +62,7 @@ impl Pipe {
     }
 
     /// Gives a socket what it takes.
-    pub fn drain(&mut self, to: RawFd) -> Result<usize> {
+    pub fn drain(&mut self, to: RawFd) -> SysResult<usize> {
         match net::splice(self.read.as_raw_fd(), to, self.held)? {
             0 => Err(Errno::EPIPE),
             n => {
@@ -72,7 +72,7 @@ impl Pipe {
         }
     }
 
-    fn resize(&mut self, bytes: usize) -> Result<()> {
+    fn resize(&mut self, bytes: usize) -> SysResult<()> {
         net::resize_pipe(self.write.as_raw_fd(), bytes)?;
         self.large = bytes == LARGE;
         Ok(())

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::Instant;
 
-use super::connection::{Connection, End, Flow, Guard, Phase};
+use super::connection::{Connection, ConnectionPhase, Flow, NameGuard, SocketEnd};
 use super::dialling::{DIAL, EDGES};
 use super::helper::{Helper, INSIDE, OUTSIDE, token};
 use crate::sys::{Errno, net};
@@ -25,12 +25,12 @@ impl Helper<'_> {
         }
         let inside = dialler.as_raw_fd();
         let connection = Connection {
-            inside: End::new(dialler),
-            outside: Some(End::new(socket)),
+            inside: SocketEnd::new(dialler),
+            outside: Some(SocketEnd::new(socket)),
             up: Flow::default(),
             down: Flow::default(),
-            guard: Guard::None,
-            phase: Phase::Dialling,
+            guard: NameGuard::None,
+            phase: ConnectionPhase::Dialling,
             inward: true,
             deadline: Instant::now() + DIAL,
             name: None,

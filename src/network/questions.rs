@@ -4,9 +4,9 @@ use std::os::fd::AsRawFd;
 
 use super::Role;
 use super::dns::{self, Family, Reply};
-use super::helper::{Helper, Stream, Waiter, lookup_token};
-use super::resolver::{Answer, Wanted};
-use super::slab::Key;
+use super::helper::{Helper, ResolverStream, Waiter, lookup_token};
+use super::resolver::{LookupKey, NameAnswer};
+use super::slab::SlabKey;
 use super::verdict::Reason;
 use crate::sys::{Errno, io, net};
 
@@ -43,7 +43,7 @@ impl Helper<'_> {
     }
 
     /// The reply, or what has to be looked up first.
-    pub(super) fn reply(&mut self, question: &dns::Question) -> std::result::Result<Reply, Wanted> {
+    pub(super) fn reply(&mut self, question: &dns::DnsQuestion) -> std::result::Result<Reply, LookupKey> {
         let name = &question.name;
         let allows = |name: &str| self.settings.rules.iter().any(|rule| rule.has_name(name));
         if !allows(name) && service_of(name).is_some_and(allows) {
@@ -55,16 +55,16 @@ impl Helper<'_> {
             return Ok(Reply::Refused);
         }
         let Some(family) = question.family else { return Ok(Reply::NoData) };
-        let wanted: Wanted = (name.as_str().into(), family);
+        let wanted: LookupKey = (name.as_str().into(), family);
         match self.resolver.ask(&self.epoll, lookup_token, &wanted) {
             Some(answer) => Ok(self.reply_with(&wanted, &answer)),
             None => Err(wanted),
         }
     }
 
-    pub(super) fn reply_with(&mut self, (name, family): &Wanted, answer: &Answer) -> Reply {
+    pub(super) fn reply_with(&mut self, (name, family): &LookupKey, answer: &NameAnswer) -> Reply {
         match answer {
-            Answer::Addresses(_, ttl) => match self.names.addresses(name) {
+            NameAnswer::Addresses(_, ttl) => match self.names.addresses(name) {
                 Some((v4, _)) if *family == Family::V4 => Reply::Address(v4.into(), *ttl),
                 Some((_, v6)) if self.has_v6() => Reply::Address(v6.into(), *ttl),
                 Some(_) => Reply::NoData,
@@ -73,9 +73,9 @@ impl Helper<'_> {
                     Reply::Refused
                 }
             },
-            Answer::NoData => Reply::NoData,
-            Answer::NoName => Reply::NoName,
-            Answer::Failed => Reply::Failed,
+            NameAnswer::NoData => Reply::NoData,
+            NameAnswer::NoName => Reply::NoName,
+            NameAnswer::Failed => Reply::Failed,
         }
     }
 
@@ -84,7 +84,7 @@ impl Helper<'_> {
     }
 
     /// What was looked up goes to everyone who waits for it.
-    pub(super) fn answered(&mut self, wanted: &Wanted, answer: &Answer) {
+    pub(super) fn answered(&mut self, wanted: &LookupKey, answer: &NameAnswer) {
         for waiter in self.waiting.remove(wanted).unwrap_or_default() {
             match waiter {
                 Waiter::Connection(key) => self.resolved(key, answer),
@@ -119,7 +119,7 @@ impl Helper<'_> {
     }
 
     /// Reads questions from a stream, each with its length before it (RFC 7766).
-    pub(super) fn stream(&mut self, key: Key) {
+    pub(super) fn stream(&mut self, key: SlabKey) {
         self.flush_stream(key);
         let mut block = [0; 4096];
         loop {
@@ -136,13 +136,13 @@ impl Helper<'_> {
                     return;
                 }
             }
-            while let Some(message) = self.streams.get(key).and_then(Stream::message) {
+            while let Some(message) = self.streams.get(key).and_then(ResolverStream::message) {
                 self.question(&message, |message| Waiter::Stream(key, message));
             }
         }
     }
 
-    pub(super) fn flush_stream(&mut self, key: Key) {
+    pub(super) fn flush_stream(&mut self, key: SlabKey) {
         let Some(stream) = self.streams.get(key) else { return };
         while !stream.answers.is_empty() {
             match io::send_nowait(stream.socket.as_raw_fd(), &stream.answers) {
@@ -166,7 +166,7 @@ fn service_of(name: &str) -> Option<&str> {
     (rest.len() < name.len()).then_some(rest)
 }
 
-impl Stream {
+impl ResolverStream {
     /// The next whole message.
     pub(super) fn message(&mut self) -> Option<Vec<u8>> {
         let head = self.received.get(..2)?;

@@ -12,16 +12,16 @@ use simple_dns::{CLASS, Name, Packet, PacketFlag, QCLASS, QTYPE, Question, RCODE
 
 use super::dns::{Family, text};
 use super::host_config::HostConfig;
-use super::slab::{Key, Slab};
+use super::slab::{Slab, SlabKey};
 use crate::sys::net::{Epoll, datagrams_to, random, start_connect, take_error};
 use crate::sys::{Errno, io};
 
 /// A name and a kind of address.
-pub type Wanted = (Rc<str>, Family);
+pub type LookupKey = (Rc<str>, Family);
 
 /// What is known of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum NameAnswer {
     /// Its addresses, and for how many seconds.
     Addresses(Rc<[IpAddr]>, u32),
     /// It has none of this kind.
@@ -48,8 +48,8 @@ const LONGEST_NOTHING: u32 = 300;
 const HOSTS_TTL: u32 = 60;
 
 /// One name being looked up.
-struct Lookup {
-    wanted: Wanted,
+struct NameLookup {
+    wanted: LookupKey,
     /// What is asked for: the name, or the last alias on the way.
     asked: String,
     aliases: u8,
@@ -59,18 +59,18 @@ struct Lookup {
     /// Which server, counted over all attempts.
     turn: usize,
     socket: Option<OwnedFd>,
-    stream: Option<Stream>,
+    stream: Option<TcpQuery>,
     deadline: Instant,
 }
 
 /// A question over TCP.
-struct Stream {
+struct TcpQuery {
     sent: usize,
     received: Vec<u8>,
 }
 
 /// What a message says.
-enum Message {
+enum DnsReply {
     Addresses(Vec<IpAddr>, u32),
     Alias(String, u32),
     NoData(u32),
@@ -85,9 +85,9 @@ enum Message {
 /// Looks names up.
 pub struct Resolver {
     config: HostConfig,
-    kept: HashMap<Wanted, (Answer, Instant)>,
-    lookups: Slab<Lookup>,
-    running: HashMap<Wanted, Key>,
+    kept: HashMap<LookupKey, (NameAnswer, Instant)>,
+    lookups: Slab<NameLookup>,
+    running: HashMap<LookupKey, SlabKey>,
 }
 
 impl Resolver {
@@ -102,17 +102,26 @@ impl Resolver {
     }
 
     /// The answer, where it is known; else it is looked up, and [`Resolver::ready`] or [`Resolver::tick`] returns it.
-    pub fn ask(&mut self, epoll: &Epoll, token: fn(Key) -> u64, wanted: &Wanted) -> Option<Answer> {
+    pub fn ask(
+        &mut self,
+        epoll: &Epoll,
+        token: fn(SlabKey) -> u64,
+        wanted: &LookupKey,
+    ) -> Option<NameAnswer> {
         if let Some(addresses) = self.config.hosts.get(&*wanted.0) {
             let of_family = |a: &&IpAddr| a.is_ipv4() == (wanted.1 == Family::V4);
             let found: Rc<[IpAddr]> =
                 addresses.iter().filter(of_family).copied().take(MOST_ADDRESSES).collect();
-            return Some(if found.is_empty() { Answer::NoData } else { Answer::Addresses(found, HOSTS_TTL) });
+            return Some(if found.is_empty() {
+                NameAnswer::NoData
+            } else {
+                NameAnswer::Addresses(found, HOSTS_TTL)
+            });
         }
         let now = Instant::now();
         match self.kept.get(wanted) {
-            Some((Answer::Addresses(found, _), until)) if *until > now => {
-                return Some(Answer::Addresses(found.clone(), (*until - now).as_secs() as u32));
+            Some((NameAnswer::Addresses(found, _), until)) if *until > now => {
+                return Some(NameAnswer::Addresses(found.clone(), (*until - now).as_secs() as u32));
             }
             Some((answer, until)) if *until > now => return Some(answer.clone()),
             _ => {}
@@ -120,7 +129,7 @@ impl Resolver {
         if self.running.contains_key(wanted) {
             return None;
         }
-        let lookup = Lookup {
+        let lookup = NameLookup {
             wanted: wanted.clone(),
             asked: wanted.0.to_string(),
             aliases: 0,
@@ -132,17 +141,17 @@ impl Resolver {
             stream: None,
             deadline: now,
         };
-        let Some(key) = self.lookups.add(lookup) else { return Some(Answer::Failed) };
+        let Some(key) = self.lookups.add(lookup) else { return Some(NameAnswer::Failed) };
         if self.send(epoll, token, key) {
             self.running.insert(wanted.clone(), key);
             return None;
         }
         self.lookups.remove(key);
-        Some(Answer::Failed)
+        Some(NameAnswer::Failed)
     }
 
     /// Sends the question to the server whose turn it is, or to a later one; whether there was one.
-    fn send(&mut self, epoll: &Epoll, token: fn(Key) -> u64, key: Key) -> bool {
+    fn send(&mut self, epoll: &Epoll, token: fn(SlabKey) -> u64, key: SlabKey) -> bool {
         let Some(lookup) = self.lookups.get(key) else { return false };
         let servers = &self.config.servers;
         while lookup.turn < servers.len() * self.config.attempts as usize {
@@ -151,7 +160,7 @@ impl Resolver {
             lookup.deadline = Instant::now() + self.config.timeout;
             let sent = lookup.compose().and_then(|()| match tcp {
                 true => start_connect(server).map(|(socket, _)| {
-                    lookup.stream = Some(Stream { sent: 0, received: Vec::new() });
+                    lookup.stream = Some(TcpQuery { sent: 0, received: Vec::new() });
                     socket
                 }),
                 false => {
@@ -175,7 +184,12 @@ impl Resolver {
     }
 
     /// Something has happened on the socket of a lookup.
-    pub fn ready(&mut self, epoll: &Epoll, token: fn(Key) -> u64, key: Key) -> Option<(Wanted, Answer)> {
+    pub fn ready(
+        &mut self,
+        epoll: &Epoll,
+        token: fn(SlabKey) -> u64,
+        key: SlabKey,
+    ) -> Option<(LookupKey, NameAnswer)> {
         let lookup = self.lookups.get(key)?;
         let message = lookup.receive()?;
         self.heard(epoll, token, key, message)
@@ -184,55 +198,61 @@ impl Resolver {
     fn heard(
         &mut self,
         epoll: &Epoll,
-        token: fn(Key) -> u64,
-        key: Key,
-        message: Message,
-    ) -> Option<(Wanted, Answer)> {
+        token: fn(SlabKey) -> u64,
+        key: SlabKey,
+        message: DnsReply,
+    ) -> Option<(LookupKey, NameAnswer)> {
         let lookup = self.lookups.get(key)?;
         match message {
-            Message::Stranger => None,
-            Message::Addresses(found, ttl) => {
+            DnsReply::Stranger => None,
+            DnsReply::Addresses(found, ttl) => {
                 let ttl = ttl.min(lookup.ttl);
-                self.end(key, Answer::Addresses(found.into(), ttl), ttl)
+                self.end(key, NameAnswer::Addresses(found.into(), ttl), ttl)
             }
-            Message::NoData(ttl) => self.end(key, Answer::NoData, ttl.min(LONGEST_NOTHING)),
-            Message::NoName(ttl) => self.end(key, Answer::NoName, ttl.min(LONGEST_NOTHING)),
-            Message::Alias(name, ttl) => {
+            DnsReply::NoData(ttl) => self.end(key, NameAnswer::NoData, ttl.min(LONGEST_NOTHING)),
+            DnsReply::NoName(ttl) => self.end(key, NameAnswer::NoName, ttl.min(LONGEST_NOTHING)),
+            DnsReply::Alias(name, ttl) => {
                 lookup.aliases += 1;
                 (lookup.asked, lookup.ttl) = (name, lookup.ttl.min(ttl));
                 if lookup.aliases > MOST_ALIASES {
-                    return self.end(key, Answer::Failed, 0);
+                    return self.end(key, NameAnswer::Failed, 0);
                 }
                 self.send_or_end(epoll, token, key)
             }
-            Message::Truncated => {
-                lookup.stream = Some(Stream { sent: 0, received: Vec::new() });
+            DnsReply::Truncated => {
+                lookup.stream = Some(TcpQuery { sent: 0, received: Vec::new() });
                 self.send_or_end(epoll, token, key)
             }
-            Message::Failed => {
+            DnsReply::Failed => {
                 lookup.next();
                 self.send_or_end(epoll, token, key)
             }
         }
     }
 
-    fn send_or_end(&mut self, epoll: &Epoll, token: fn(Key) -> u64, key: Key) -> Option<(Wanted, Answer)> {
-        if self.send(epoll, token, key) { None } else { self.end(key, Answer::Failed, 0) }
+    fn send_or_end(
+        &mut self,
+        epoll: &Epoll,
+        token: fn(SlabKey) -> u64,
+        key: SlabKey,
+    ) -> Option<(LookupKey, NameAnswer)> {
+        if self.send(epoll, token, key) { None } else { self.end(key, NameAnswer::Failed, 0) }
     }
 
     /// Lookups whose time is over go on to the next server.
-    pub fn tick(&mut self, epoll: &Epoll, token: fn(Key) -> u64) -> Vec<(Wanted, Answer)> {
+    pub fn tick(&mut self, epoll: &Epoll, token: fn(SlabKey) -> u64) -> Vec<(LookupKey, NameAnswer)> {
         let now = Instant::now();
-        let late =
-            |resolver: &mut Self, key: &Key| resolver.lookups.get(*key).is_some_and(|l| l.deadline <= now);
-        let keys: Vec<Key> = self.lookups.keys().into_iter().filter(|key| late(self, key)).collect();
-        keys.into_iter().filter_map(|key| self.heard(epoll, token, key, Message::Failed)).collect()
+        let late = |resolver: &mut Self, key: &SlabKey| {
+            resolver.lookups.get(*key).is_some_and(|l| l.deadline <= now)
+        };
+        let keys: Vec<SlabKey> = self.lookups.keys().into_iter().filter(|key| late(self, key)).collect();
+        keys.into_iter().filter_map(|key| self.heard(epoll, token, key, DnsReply::Failed)).collect()
     }
 
-    fn end(&mut self, key: Key, answer: Answer, ttl: u32) -> Option<(Wanted, Answer)> {
+    fn end(&mut self, key: SlabKey, answer: NameAnswer, ttl: u32) -> Option<(LookupKey, NameAnswer)> {
         let lookup = self.lookups.remove(key)?;
         self.running.remove(&lookup.wanted);
-        if ttl > 0 && answer != Answer::Failed {
+        if ttl > 0 && answer != NameAnswer::Failed {
             if self.kept.len() >= MOST_KEPT {
                 let now = Instant::now();
                 self.kept.retain(|_, (_, until)| *until > now);
@@ -247,7 +267,7 @@ impl Resolver {
     }
 }
 
-impl Lookup {
+impl NameLookup {
     /// The turn goes to the next server, which is asked by datagrams first.
     fn next(&mut self) {
         self.turn += 1;
@@ -267,7 +287,7 @@ impl Lookup {
     }
 
     /// What has come; `None` where more is needed.
-    fn receive(&mut self) -> Option<Message> {
+    fn receive(&mut self) -> Option<DnsReply> {
         if self.stream.is_some() {
             return self.receive_stream();
         }
@@ -276,73 +296,73 @@ impl Lookup {
         loop {
             match io::receive_nowait(fd, &mut buf) {
                 Ok(n) => match self.understand(&buf[..n]) {
-                    Message::Stranger => {}
+                    DnsReply::Stranger => {}
                     message => return Some(message),
                 },
                 Err(Errno::EAGAIN) => return None,
                 Err(Errno::EINTR) => {}
-                Err(_) => return Some(Message::Failed),
+                Err(_) => return Some(DnsReply::Failed),
             }
         }
     }
 
-    fn receive_stream(&mut self) -> Option<Message> {
+    fn receive_stream(&mut self) -> Option<DnsReply> {
         let (fd, stream) = (self.socket.as_ref()?.as_raw_fd(), self.stream.as_mut()?);
         let message = [&(self.query.len() as u16).to_be_bytes()[..], &self.query].concat();
         if take_error(fd).is_err() {
-            return Some(Message::Failed);
+            return Some(DnsReply::Failed);
         }
         while stream.sent < message.len() {
             match io::send_nowait(fd, &message[stream.sent..]) {
                 Ok(n) => stream.sent += n,
                 Err(Errno::EAGAIN | Errno::ENOTCONN) => return None,
-                Err(_) => return Some(Message::Failed),
+                Err(_) => return Some(DnsReply::Failed),
             }
         }
         let mut buf = [0; 4096];
         loop {
             match io::receive_nowait(fd, &mut buf) {
-                Ok(0) => return Some(Message::Failed),
+                Ok(0) => return Some(DnsReply::Failed),
                 Ok(n) => stream.received.extend_from_slice(&buf[..n]),
                 Err(Errno::EAGAIN) => return None,
                 Err(Errno::EINTR) => continue,
-                Err(_) => return Some(Message::Failed),
+                Err(_) => return Some(DnsReply::Failed),
             }
             let Some(head) = stream.received.get(..2) else { continue };
             let size = usize::from(u16::from_be_bytes([head[0], head[1]]));
             if stream.received.len() >= 2 + size {
                 let message = stream.received[2..2 + size].to_vec();
                 return Some(match self.understand(&message) {
-                    Message::Stranger | Message::Truncated => Message::Failed,
+                    DnsReply::Stranger | DnsReply::Truncated => DnsReply::Failed,
                     message => message,
                 });
             }
         }
     }
 
-    fn understand(&self, message: &[u8]) -> Message {
-        let Ok(packet) = Packet::parse(message) else { return Message::Stranger };
+    fn understand(&self, message: &[u8]) -> DnsReply {
+        let Ok(packet) = Packet::parse(message) else { return DnsReply::Stranger };
         let asked = |q: &Question<'_>| {
             let kind = if self.wanted.1 == Family::V4 { TYPE::A } else { TYPE::AAAA };
             q.qtype == QTYPE::TYPE(kind) && text(&q.qname).as_deref() == Some(self.asked.as_str())
         };
         let ours = packet.id() == self.id && packet.has_flags(PacketFlag::RESPONSE);
         if !ours || !matches!(&packet.questions[..], [question] if asked(question)) {
-            return Message::Stranger;
+            return DnsReply::Stranger;
         }
         if packet.has_flags(PacketFlag::TRUNCATION) {
-            return Message::Truncated;
+            return DnsReply::Truncated;
         }
         match packet.rcode() {
             RCODE::NoError => follow(&packet, &self.asked, self.wanted.1),
-            RCODE::NameError => Message::NoName(nothing(&packet)),
-            _ => Message::Failed,
+            RCODE::NameError => DnsReply::NoName(nothing(&packet)),
+            _ => DnsReply::Failed,
         }
     }
 }
 
 /// The addresses at the end of the chain of aliases that begins with `name`.
-fn follow(packet: &Packet<'_>, name: &str, family: Family) -> Message {
+fn follow(packet: &Packet<'_>, name: &str, family: Family) -> DnsReply {
     let (mut name, mut ttl) = (name.to_string(), LONGEST);
     for _ in 0..=MOST_ALIASES {
         let records = || packet.answers.iter().filter(|r| text(&r.name).as_deref() == Some(&*name));
@@ -359,22 +379,22 @@ fn follow(packet: &Packet<'_>, name: &str, family: Family) -> Message {
             }
         }
         if !found.is_empty() {
-            return Message::Addresses(found, ttl);
+            return DnsReply::Addresses(found, ttl);
         }
         let alias = records().find_map(|r| match &r.rdata {
             RData::CNAME(to) => Some((text(&to.0)?, r.ttl)),
             _ => None,
         });
-        let Some((to, alias_ttl)) = alias else { return Message::NoData(nothing(packet)) };
+        let Some((to, alias_ttl)) = alias else { return DnsReply::NoData(nothing(packet)) };
         (name, ttl) = (to, ttl.min(alias_ttl));
         let known = packet.answers.iter().any(|r| text(&r.name).as_deref() == Some(&*name));
         // A server that does not resolve further has no more to answer; one that does has found nothing.
         if !known && !packet.has_flags(PacketFlag::RECURSION_AVAILABLE) {
-            return Message::Alias(name, ttl);
+            return DnsReply::Alias(name, ttl);
         }
     }
     // A circle, or a chain without an end.
-    Message::Failed
+    DnsReply::Failed
 }
 
 /// How long an answer without addresses is good (RFC 2308).

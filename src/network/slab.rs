@@ -2,7 +2,7 @@
 
 /// A number and the generation of what it stood for when it was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Key {
+pub struct SlabKey {
     /// The number.
     pub index: u32,
     /// How often the number was given before.
@@ -34,7 +34,7 @@ impl<T> Slab<T> {
     }
 
     /// Adds what `make` returns for its key; `None` where there is no room.
-    pub fn add(&mut self, value: T) -> Option<Key> {
+    pub fn add(&mut self, value: T) -> Option<SlabKey> {
         if self.is_full() {
             return None;
         }
@@ -44,17 +44,17 @@ impl<T> Slab<T> {
         });
         let entry = &mut self.entries[index as usize];
         entry.1 = Some(value);
-        Some(Key { index, generation: entry.0 })
+        Some(SlabKey { index, generation: entry.0 })
     }
 
     /// What has this key, if it is still there.
-    pub fn get(&mut self, key: Key) -> Option<&mut T> {
+    pub fn get(&mut self, key: SlabKey) -> Option<&mut T> {
         let (generation, value) = self.entries.get_mut(key.index as usize)?;
         value.as_mut().filter(|_| *generation == key.generation)
     }
 
     /// Removes it; its number has another generation from now on.
-    pub fn remove(&mut self, key: Key) -> Option<T> {
+    pub fn remove(&mut self, key: SlabKey) -> Option<T> {
         let (generation, value) = self.entries.get_mut(key.index as usize)?;
         if *generation != key.generation {
             return None;
@@ -67,9 +67,10 @@ impl<T> Slab<T> {
     }
 
     /// All keys.
-    pub fn keys(&self) -> Vec<Key> {
+    pub fn keys(&self) -> Vec<SlabKey> {
         let used = self.entries.iter().enumerate().filter(|(_, (_, value))| value.is_some());
-        used.map(|(index, (generation, _))| Key { index: index as u32, generation: *generation }).collect()
+        used.map(|(index, (generation, _))| SlabKey { index: index as u32, generation: *generation })
+            .collect()
     }
 }
 

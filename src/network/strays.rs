@@ -9,7 +9,7 @@ use libc::sock_filter;
 use super::Role;
 use super::helper::Helper;
 use super::verdict::Reason;
-use crate::sys::{Result, io};
+use crate::sys::{SysResult, io};
 
 /// Bytes of each packet that are passed on: the headers of both protocols.
 const MOST: usize = 128;
@@ -112,7 +112,7 @@ fn read(packet: &[u8]) -> Option<Stray> {
 
 impl Helper<'_> {
     /// One packet that no rule allows: it is reported, and the kernel has answered it.
-    pub(super) fn stray(&mut self, fd: RawFd) -> Result<()> {
+    pub(super) fn stray(&mut self, fd: RawFd) -> SysResult<()> {
         let mut packet = [0; MOST];
         let n = io::receive_nowait(fd, &mut packet)?;
         let Some(Stray { datagram, to }) = read(&packet[..n]) else { return Ok(()) };

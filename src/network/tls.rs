@@ -140,9 +140,9 @@ fn next(bytes: &[u8]) -> Next {
 }
 
 /// A cursor over fields of TLS.
-struct Fields<'a>(&'a [u8]);
+struct TlsCursor<'a>(&'a [u8]);
 
-impl<'a> Fields<'a> {
+impl<'a> TlsCursor<'a> {
     fn take(&mut self, n: usize) -> Option<&'a [u8]> {
         let (head, rest) = self.0.split_at_checked(n)?;
         self.0 = rest;
@@ -160,7 +160,7 @@ impl<'a> Fields<'a> {
 
 /// `None` for a ClientHello that is malformed, or says one thing twice.
 fn hello(body: &[u8]) -> Option<Hello> {
-    let mut fields = Fields(body);
+    let mut fields = TlsCursor(body);
     fields.take(2 + 32)?;
     let session = fields.byte()?;
     fields.take(session)?;
@@ -173,7 +173,7 @@ fn hello(body: &[u8]) -> Option<Hello> {
         return Some(hello);
     }
     let size = fields.half()?;
-    let mut extensions = Fields(fields.take(size.into())?);
+    let mut extensions = TlsCursor(fields.take(size.into())?);
     let mut seen = Vec::new();
     while !extensions.0.is_empty() {
         let (kind, size) = (extensions.half()?, extensions.half()?);
@@ -193,8 +193,8 @@ fn hello(body: &[u8]) -> Option<Hello> {
 
 /// The one name of a list of server names.
 fn server_name(data: &[u8]) -> Option<String> {
-    let mut fields = Fields(data);
-    let mut list = Fields(fields.half().and_then(|n| fields.take(n.into()))?);
+    let mut fields = TlsCursor(data);
+    let mut list = TlsCursor(fields.half().and_then(|n| fields.take(n.into()))?);
     let kind = list.byte()?;
     let name = list.half().and_then(|n| list.take(n.into()))?;
     let text = std::str::from_utf8(name).ok().filter(|t| t.is_ascii() && !t.is_empty())?;

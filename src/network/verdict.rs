@@ -33,7 +33,7 @@ reasons! {
 
 /// What became of one connection or question.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
+pub struct ConnectionVerdict {
     /// Why.
     pub reason: Reason,
     /// The name that was asked for; empty where there is none.
@@ -46,7 +46,7 @@ pub struct Verdict {
     pub port: u16,
 }
 
-impl Verdict {
+impl ConnectionVerdict {
     /// `allowed`, `refused` or `failed`.
     pub fn word(&self) -> &'static str {
         match self.reason {
@@ -175,7 +175,7 @@ impl Verdict {
             _ => None,
         };
         let port = u16::from_ne_bytes([record[1], record[2]]);
-        Some(Verdict { reason, name: text(20), other: text(20 + TEXT), address, port })
+        Some(ConnectionVerdict { reason, name: text(20), other: text(20 + TEXT), address, port })
     }
 }
 
@@ -188,8 +188,14 @@ pub const RECORD: usize = 20 + 2 * TEXT;
 mod tests {
     use super::*;
 
-    fn verdict(reason: Reason, name: &str, other: &str, address: Option<&str>, port: u16) -> Verdict {
-        Verdict {
+    fn verdict(
+        reason: Reason,
+        name: &str,
+        other: &str,
+        address: Option<&str>,
+        port: u16,
+    ) -> ConnectionVerdict {
+        ConnectionVerdict {
             reason,
             name: name.into(),
             other: other.into(),
@@ -206,10 +212,10 @@ mod tests {
             verdict(Reason::Address, &long, &long, Some("fe80::1"), 443),
             verdict(Reason::Allowed, "", "", Some("10.0.0.5"), 65535),
         ] {
-            assert_eq!(Verdict::of_record(&verdict.record()), Some(verdict));
+            assert_eq!(ConnectionVerdict::of_record(&verdict.record()), Some(verdict));
         }
-        assert_eq!(Verdict::of_record(&[0; 3]), None);
-        assert_eq!(Verdict::of_record(&[255; RECORD]), None);
+        assert_eq!(ConnectionVerdict::of_record(&[0; 3]), None);
+        assert_eq!(ConnectionVerdict::of_record(&[255; RECORD]), None);
     }
 
     #[test]

@@ -14,13 +14,13 @@ use std::fmt::Write;
 use crate::plan::Plan;
 use crate::plan::layer::LAYERS;
 use html::{Html, text};
-pub use source::{Source, sources};
+pub use source::{Citation, sources};
 
 const CSS: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
 /// A plan with a name.
-pub struct Named<'a> {
+pub struct NamedPlan<'a> {
     /// The name of the bundle or the policy.
     pub name: String,
     /// The plan.
@@ -28,7 +28,7 @@ pub struct Named<'a> {
 }
 
 /// The page of a plan, or of two plans side by side.
-pub fn page(first: &Named<'_>, second: Option<&Named<'_>>) -> String {
+pub fn page(first: &NamedPlan<'_>, second: Option<&NamedPlan<'_>>) -> String {
     let mut out = String::with_capacity(200 << 10);
     let title = match second {
         None => format!("Plan of {}", first.name),
@@ -72,8 +72,8 @@ fn head(out: &mut String, title: &str) {
     out.put("<title>").put(&text(title)).put("</title><style>").put(CSS).put("</style></head>");
 }
 
-fn summary(first: &Named<'_>, second: Option<&Named<'_>>) -> String {
-    let of = |named: &Named<'_>| {
+fn summary(first: &NamedPlan<'_>, second: Option<&NamedPlan<'_>>) -> String {
+    let of = |named: &NamedPlan<'_>| {
         let rows = &named.plan.steps;
         let turns = rows.windows(2).filter(|w| w[0].actor != w[1].actor).count();
         let plural = if turns == 1 { "" } else { "s" };
@@ -87,7 +87,7 @@ fn summary(first: &Named<'_>, second: Option<&Named<'_>>) -> String {
     }
 }
 
-fn tools(out: &mut String, first: &Named<'_>, second: Option<&Named<'_>>) {
+fn tools(out: &mut String, first: &NamedPlan<'_>, second: Option<&NamedPlan<'_>>) {
     let steps = || [Some(first), second].into_iter().flatten().flat_map(|n| &n.plan.steps);
     out.put("<form class=tools role=search aria-label=\"Filter rows\" hidden>");
     out.put("<label>Search <input type=search id=q autocomplete=off spellcheck=false></label>");
@@ -119,7 +119,7 @@ fn tools(out: &mut String, first: &Named<'_>, second: Option<&Named<'_>>) {
     out.put("<kbd>Enter</kbd> open a row, <kbd>Esc</kbd> all rows again.</p></form>");
 }
 
-fn notes(out: &mut String, named: &Named<'_>, side: usize) {
+fn notes(out: &mut String, named: &NamedPlan<'_>, side: usize) {
     if named.plan.notes.is_empty() {
         return;
     }
@@ -136,7 +136,7 @@ fn notes(out: &mut String, named: &Named<'_>, side: usize) {
     out.put("</ul></details>");
 }
 
-fn layers(out: &mut String, first: &Named<'_>, second: Option<&Named<'_>>) {
+fn layers(out: &mut String, first: &NamedPlan<'_>, second: Option<&NamedPlan<'_>>) {
     out.put("<section><h2>The layers, and what each stops</h2><div class=wide tabindex=0 role=region ");
     out.put("aria-label=\"Table of layers\"><table><thead><tr><th scope=col>Layer<th scope=col>What it is");
     out.put("<th scope=col>What it stops");
@@ -148,7 +148,7 @@ fn layers(out: &mut String, first: &Named<'_>, second: Option<&Named<'_>>) {
     }
     out.put("</tr></thead><tbody>");
     for row in LAYERS.iter().filter(|row| !row.stops.is_empty()) {
-        let count = |n: &Named<'_>| n.plan.steps.iter().filter(|s| s.action.layer() == row.layer).count();
+        let count = |n: &NamedPlan<'_>| n.plan.steps.iter().filter(|s| s.action.layer() == row.layer).count();
         let counts: Vec<_> = [Some(first), second].into_iter().flatten().map(count).collect();
         let missing = if counts.contains(&0) { " class=missing" } else { "" };
         write!(

@@ -3,24 +3,24 @@
 use std::fmt::Write;
 
 use super::html::{Html, text};
-use super::{Named, sources};
-use crate::plan::report::{Side, sides};
+use super::{NamedPlan, sources};
+use crate::plan::report::{DiffSide, sides};
 use crate::plan::{Action, Actor, Plan, Step};
 
 /// One line of the page: the rows of each plan in it.
-struct Line<'a> {
+struct PageLine<'a> {
     cells: [Option<(usize, &'a Step)>; 2],
     both: bool,
 }
 
-impl<'a> Line<'a> {
+impl<'a> PageLine<'a> {
     fn step(&self) -> Option<&'a Step> {
         self.cells.iter().flatten().next().map(|(_, step)| *step)
     }
 }
 
 /// Appends the section of rows.
-pub fn rows(out: &mut String, first: &Named<'_>, second: Option<&Named<'_>>) {
+pub fn rows(out: &mut String, first: &NamedPlan<'_>, second: Option<&NamedPlan<'_>>) {
     out.put("<section id=rows class=\"")
         .put(if second.is_some() { "two" } else { "one" })
         .put("\"><h2>Rows</h2>");
@@ -53,17 +53,17 @@ pub fn rows(out: &mut String, first: &Named<'_>, second: Option<&Named<'_>>) {
     out.put(if open { "</ol></details>" } else { "" }).put("</section>");
 }
 
-fn lines<'a>(first: &'a Plan, second: Option<&'a Plan>) -> Vec<Line<'a>> {
+fn lines<'a>(first: &'a Plan, second: Option<&'a Plan>) -> Vec<PageLine<'a>> {
     let Some(second) = second else {
         let rows = first.steps.iter().enumerate();
-        return rows.map(|row| Line { cells: [Some(row), None], both: true }).collect();
+        return rows.map(|row| PageLine { cells: [Some(row), None], both: true }).collect();
     };
     let cell = |plan: &'a Plan, i: usize| Some((i, &plan.steps[i]));
     let line = |side| match side {
-        Side::First(i) => Line { cells: [cell(first, i), None], both: false },
-        Side::Second(j) => Line { cells: [None, cell(second, j)], both: false },
-        Side::Changed(i, j) => Line { cells: [cell(first, i), cell(second, j)], both: false },
-        Side::Both(i, j) => Line { cells: [cell(first, i), cell(second, j)], both: true },
+        DiffSide::First(i) => PageLine { cells: [cell(first, i), None], both: false },
+        DiffSide::Second(j) => PageLine { cells: [None, cell(second, j)], both: false },
+        DiffSide::Changed(i, j) => PageLine { cells: [cell(first, i), cell(second, j)], both: false },
+        DiffSide::Both(i, j) => PageLine { cells: [cell(first, i), cell(second, j)], both: true },
     };
     sides(first, second).into_iter().map(line).collect()
 }
@@ -74,7 +74,13 @@ fn heading(out: &mut String, part: &str, count: usize) {
         .unwrap_or_default();
 }
 
-fn put_line(out: &mut String, line: &Line<'_>, names: &[Vec<String>; 2], sides: [&Named<'_>; 2], two: bool) {
+fn put_line(
+    out: &mut String,
+    line: &PageLine<'_>,
+    names: &[Vec<String>; 2],
+    sides: [&NamedPlan<'_>; 2],
+    two: bool,
+) {
     let Some(step) = line.step() else { return };
     write!(out, "<li class=\"row {}", step.actor).unwrap_or_default();
     out.put(if two && !line.both { " differs" } else { "" });

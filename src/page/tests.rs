@@ -37,7 +37,7 @@ fn plan(evil: &str) -> Plan {
 fn nothing_of_a_config_is_markup() {
     let (plain, evil) = (plan("x"), plan(EVIL));
     let tags = |html: &str| html.matches('<').count();
-    let named = |name: &str, plan| Named { name: name.into(), plan };
+    let named = |name: &str, plan| NamedPlan { name: name.into(), plan };
     let (plain, hostile) = (page(&named("x", &plain), None), page(&named(EVIL, &evil), None));
     // A hostile name must not add tags.
     assert_eq!(tags(&plain), tags(&hostile));
@@ -49,7 +49,8 @@ fn nothing_of_a_config_is_markup() {
 #[test]
 fn two_plans_are_marked() {
     let (a, b) = (plan("x"), plan("y"));
-    let (a, b) = (Named { name: "first".into(), plan: &a }, Named { name: "second".into(), plan: &b });
+    let (a, b) =
+        (NamedPlan { name: "first".into(), plan: &a }, NamedPlan { name: "second".into(), plan: &b });
     let html = page(&a, Some(&b));
     // Both plans have two rows named `cgroup-parent` and `cgroup`; only the limit's name contains its file.
     assert_eq!(html.matches("class=\"row runtime differs\"").count(), 3);
@@ -60,7 +61,7 @@ fn two_plans_are_marked() {
 #[test]
 fn a_row_has_its_remedies_and_its_undo() {
     let plan = plan("x");
-    let named = Named { name: "x".into(), plan: &plan };
+    let named = NamedPlan { name: "x".into(), plan: &plan };
     let html = page(&named, None);
     assert!(
         html.contains("<b>EEXIST</b>: it was made this moment")

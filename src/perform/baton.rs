@@ -3,7 +3,7 @@
 use std::os::fd::{OwnedFd, RawFd};
 
 use crate::perform::Call;
-use crate::sys::{Errno, Result, fs, socket};
+use crate::sys::{Errno, SysResult, fs, socket};
 
 /// One record between two processes of a launch: the turn, a question with its answer, or what went wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,17 +79,17 @@ impl Baton {
     }
 
     /// Sends the record.
-    pub fn send(self, socket: RawFd) -> Result<()> {
+    pub fn send(self, socket: RawFd) -> SysResult<()> {
         socket::send(socket, &self.to_bytes())
     }
 
     /// Sends it with write(2), which each filter allows that lets runc pass: not so send(2).
-    pub fn write(self, socket: RawFd) -> Result<()> {
+    pub fn write(self, socket: RawFd) -> SysResult<()> {
         fs::write_all(socket, &self.to_bytes())
     }
 
     /// [`Self::receive`] with read(2).
-    pub fn read(socket: RawFd) -> Result<Option<Self>> {
+    pub fn read(socket: RawFd) -> SysResult<Option<Self>> {
         let mut bytes = [0u8; Self::LEN];
         let n = loop {
             match fs::read(socket, &mut bytes) {
@@ -101,14 +101,14 @@ impl Baton {
     }
 
     /// Waits for a record; `None` is end of file: the peer is gone, or has become the container's program.
-    pub fn receive(socket: RawFd) -> Result<Option<Self>> {
+    pub fn receive(socket: RawFd) -> SysResult<Option<Self>> {
         let mut bytes = [0u8; Self::LEN];
         let n = socket::recv(socket, &mut bytes);
         Self::received(n, &bytes)
     }
 
     /// The same, with descriptors that may come along.
-    pub fn receive_with_fds(socket: RawFd) -> (Result<Option<Self>>, Vec<OwnedFd>) {
+    pub fn receive_with_fds(socket: RawFd) -> (SysResult<Option<Self>>, Vec<OwnedFd>) {
         let (mut bytes, mut fds) = ([0u8; Self::LEN], [-1; socket::MOST_FDS]);
         match socket::recv_with_fds(socket, &mut bytes, &mut fds) {
             Ok((n, came)) => {
@@ -118,7 +118,7 @@ impl Baton {
         }
     }
 
-    fn received(n: Result<usize>, bytes: &[u8; Self::LEN]) -> Result<Option<Self>> {
+    fn received(n: SysResult<usize>, bytes: &[u8; Self::LEN]) -> SysResult<Option<Self>> {
         match n {
             Ok(Self::LEN) => Self::from_bytes(bytes).map(Some).ok_or(Errno::EPROTO),
             // A peer that was killed with a record unread resets the connection: it is gone.

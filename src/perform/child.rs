@@ -47,12 +47,12 @@ fn hand_back(cx: &Cx, row: usize, brings: Brings) {
 }
 
 /// Passes the baton to the runtime.
-fn send(cx: &Cx, baton: Baton) -> crate::sys::Result<()> {
+fn send(cx: &Cx, baton: Baton) -> crate::sys::SysResult<()> {
     if cx.filtered { baton.write(cx.baton) } else { baton.send(cx.baton) }
 }
 
 /// Receives the baton from the runtime.
-fn receive(cx: &Cx) -> crate::sys::Result<Option<Baton>> {
+fn receive(cx: &Cx) -> crate::sys::SysResult<Option<Baton>> {
     if cx.filtered { Baton::read(cx.baton) } else { Baton::receive(cx.baton) }
 }
 

@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use crate::network::cni::{Attachment, Failure, dns, result};
+use crate::network::cni::{Attachment, CniFailure, dns, result};
 use crate::perform::{Call, Cx, Done, at};
 use crate::plan::Slot;
 use crate::sys::cstr::cpath;
@@ -102,14 +102,14 @@ fn recorded(cx: &mut Cx, record: &Path) -> Result<Attachment, Errno> {
 }
 
 /// The plugins' message is the detail of the failure.
-fn outcome(cx: &mut Cx, result: Result<(), Failure>) -> Done {
+fn outcome(cx: &mut Cx, result: Result<(), CniFailure>) -> Done {
     let errno = match result {
         Ok(()) => return Ok(()),
-        Err(Failure::Message(text)) => {
+        Err(CniFailure::Message(text)) => {
             cx.detail = Some(text);
             Errno::ECANCELED
         }
-        Err(Failure::Interrupted(signal)) => {
+        Err(CniFailure::Interrupted(signal)) => {
             cx.interrupted = Some(signal);
             Errno::EINTR
         }

@@ -8,7 +8,7 @@ use crate::sys::Errno;
 
 /// What may happen to a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RowVerdict {
     /// It is performed.
     Go,
     /// The run ends before it, and everything is undone.
@@ -26,38 +26,38 @@ const SKIP: &str = "SAFEBOX_DEBUG_SKIP_ROW";
 
 /// A row that the reader names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wanted {
+pub enum WantedRow {
     /// By its name, as long as the plan is not known.
     Name(String),
     /// By its index.
     Index(usize),
 }
 
-impl From<String> for Wanted {
+impl From<String> for WantedRow {
     fn from(row: String) -> Self {
         match row.parse::<usize>().ok().and_then(|number| number.checked_sub(1)) {
-            Some(index) => Wanted::Index(index),
-            None => Wanted::Name(row),
+            Some(index) => WantedRow::Index(index),
+            None => WantedRow::Name(row),
         }
     }
 }
 
-impl Wanted {
+impl WantedRow {
     fn is(&self, plan: &Plan, row: usize) -> bool {
         match self {
-            Wanted::Index(index) => *index == row,
-            Wanted::Name(name) => plan.steps[row].action.name() == *name,
+            WantedRow::Index(index) => *index == row,
+            WantedRow::Name(name) => plan.steps[row].action.name() == *name,
         }
     }
 
     /// The row's index in the whole plan.
     fn resolve(&mut self, flag: &str, plan: &Plan) -> Result<()> {
         let row = match self {
-            Wanted::Index(index) => (*index + 1).to_string(),
-            Wanted::Name(name) => name.clone(),
+            WantedRow::Index(index) => (*index + 1).to_string(),
+            WantedRow::Name(name) => name.clone(),
         };
         let index = plan.find(&row).map_err(|e| Error::msg(format!("{flag} {row}: {e}")))?;
-        *self = Wanted::Index(index);
+        *self = WantedRow::Index(index);
         Ok(())
     }
 }
@@ -68,12 +68,12 @@ pub struct Control {
     /// Show each row and wait for a line.
     pub step: bool,
     /// Stop after this row, and wait for Enter before everything is undone.
-    pub until: Option<Wanted>,
+    pub until: Option<WantedRow>,
     /// Make this row fail, to see the report and the undo.
-    pub fail: Option<(Wanted, Errno)>,
+    pub fail: Option<(WantedRow, Errno)>,
     /// Leave these rows out.
     #[cfg(debug_assertions)]
-    left_out: Vec<Wanted>,
+    left_out: Vec<WantedRow>,
     /// The heading that was shown last.
     part: &'static str,
     /// The rows below this heading are performed without a question.
@@ -85,7 +85,7 @@ impl Control {
     pub fn new(step: bool, until: Option<String>, fail: Option<(String, i32)>) -> Self {
         Control {
             step,
-            until: until.map(Wanted::from),
+            until: until.map(WantedRow::from),
             fail: fail.map(|(row, errno)| (row.into(), Errno::from_raw(errno))),
             #[cfg(debug_assertions)]
             left_out: std::env::var(SKIP)
@@ -122,15 +122,15 @@ impl Control {
     }
 
     /// Called before the row with index `row`.
-    pub fn before(&mut self, plan: &Plan, row: usize, pid: i32) -> Verdict {
+    pub fn before(&mut self, plan: &Plan, row: usize, pid: i32) -> RowVerdict {
         if let Some((wanted, errno)) = &self.fail
             && wanted.is(plan, row)
         {
-            return Verdict::Fail(*errno);
+            return RowVerdict::Fail(*errno);
         }
         #[cfg(debug_assertions)]
         if self.left_out.iter().any(|wanted| wanted.is(plan, row)) {
-            return Verdict::Skip;
+            return RowVerdict::Skip;
         }
         // The first rows take the name before the whole plan is known: a row of another name is refused after them.
         if self.until.as_ref().is_some_and(|until| row > 0 && until.is(plan, row - 1)) {
@@ -144,15 +144,15 @@ impl Control {
             crate::to_stderr!("rows 1 to {row} are done; {about}");
             eprint!("press Enter to undo them ");
             wait_for_line();
-            return Verdict::Stop;
+            return RowVerdict::Stop;
         }
-        if self.step { self.prompt(plan, row) } else { Verdict::Go }
+        if self.step { self.prompt(plan, row) } else { RowVerdict::Go }
     }
 
-    fn prompt(&mut self, plan: &Plan, row: usize) -> Verdict {
+    fn prompt(&mut self, plan: &Plan, row: usize) -> RowVerdict {
         let step = &plan.steps[row];
         if self.skip == Some(step.part) {
-            return Verdict::Go;
+            return RowVerdict::Go;
         }
         self.skip = None;
         if self.part != step.part {
@@ -166,12 +166,12 @@ impl Control {
             "     [Enter] do it   [n] do the rest of the section   [c] do all the rest   [q] undo everything: "
         );
         match wait_for_line().as_deref().map(str::trim) {
-            Some("q") | None => return Verdict::Stop,
+            Some("q") | None => return RowVerdict::Stop,
             Some("c") => self.step = false,
             Some("n") => self.skip = Some(step.part),
             Some(_) => {}
         }
-        Verdict::Go
+        RowVerdict::Go
     }
 }
 

@@ -43,17 +43,18 @@ pub(super) fn half_done(plan: &Plan, failure: Failure) -> Option<Undo> {
 /// The error for a child that died while it held the baton.
 fn died(plan: &Plan, row: usize, undo: &crate::perform::undo::Undone) -> Error {
     let how = match undo.exit {
-        Some(process::Exit::Signal(s)) => {
+        Some(process::ProcessExit::Signal(s)) => {
             format!("killed by {}", crate::tables::signals::name(s).unwrap_or_else(|| s.to_string()))
         }
-        Some(process::Exit::Code(c)) => format!("exited with code {c}"),
+        Some(process::ProcessExit::Code(c)) => format!("exited with code {c}"),
         None => "gone".into(),
     };
     let born_in =
         |s: &crate::plan::Step| matches!(s.action, Action::Clone(CloneOp::Init { cgroup: Some(_), .. }));
     let likely = if undo.oom_kills > 0 {
         "; the memory limit is too small even to build the container"
-    } else if undo.exit == Some(process::Exit::Signal(libc::SIGKILL)) && plan.steps.iter().any(born_in) {
+    } else if undo.exit == Some(process::ProcessExit::Signal(libc::SIGKILL)) && plan.steps.iter().any(born_in)
+    {
         // Seen with Linux 6.1: clone3(2) takes the parent group's count of kills for the new group's.
         "; if cgroup.kill was ever written to in the cgroup that safebox runs in, kernels kill what is cloned from there into another: run it in a new one"
     } else {

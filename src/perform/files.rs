@@ -7,7 +7,7 @@ use crate::perform::at;
 use crate::perform::{Call, Cx, Done};
 use crate::plan::{Plan, Slot};
 use crate::sys::cstr::as_path;
-use crate::sys::replace::{Kind, Step, replace};
+use crate::sys::replace::{ReplaceCall, ReplaceMode, replace};
 use crate::sys::{Errno, fs, process};
 
 /// Takes the container's name: the directory is made and locked under another one first, so that no
@@ -110,11 +110,11 @@ pub(super) fn write_file(cx: &mut Cx, path: &CStr, value: &[u8]) -> Done {
 
 /// Writes a file of ours so that readers see the old or the new one, never a part.
 pub(super) fn replace_file(cx: &mut Cx, temp: &CStr, path: &CStr, bytes: &[u8]) -> Done {
-    replace(temp, path, bytes, Kind::PRIVATE).map_err(|(step, errno)| {
+    replace(temp, path, bytes, ReplaceMode::PRIVATE).map_err(|(step, errno)| {
         cx.call = match step {
-            Step::Open => Call::Open,
-            Step::Write => Call::Write,
-            Step::Rename => Call::Rename,
+            ReplaceCall::Open => Call::Open,
+            ReplaceCall::Write => Call::Write,
+            ReplaceCall::Rename => Call::Rename,
         };
         errno
     })

@@ -42,12 +42,12 @@ pub mod undo;
 use std::os::fd::{OwnedFd, RawFd};
 
 use crate::config::hooks::HookKind;
-use crate::network::handle::Helper;
+use crate::network::handle::HelperHandle;
 use crate::plan::Plan;
 pub use crate::plan::call::Call;
 use crate::plan::hooks::HookRun;
 use crate::sys::Errno;
-use crate::sys::fs::{self, Place};
+use crate::sys::fs::{self, FileIdentity};
 
 /// Why hooks did not run to their end.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,7 +85,7 @@ pub struct Cx {
     /// The slots of the plan; -1 until a row fills them.
     pub fds: Vec<RawFd>,
     /// Where the descriptors in these slots are, as far as it was asked.
-    tops: Vec<Option<Place>>,
+    tops: Vec<Option<FileIdentity>>,
     /// The container process, as this actor's pid namespace sees it; 0 before the clone.
     pub pid: i32,
     /// Its pidfd; -1 before the clone.
@@ -133,10 +133,10 @@ pub struct Cx {
     /// Ports of the host that the launcher holds as long as the container runs.
     pub ports: Vec<OwnedFd>,
     /// The process that holds the sockets of the container's network, until another part of the launcher takes it.
-    pub helper: Option<Helper>,
+    pub helper: Option<HelperHandle>,
     /// CLOCK_MONOTONIC when the baton went to Init the last time.
     pub handed: std::time::Duration,
-    /// How many rows were performed before the rest was planned (see [`name::Name`]).
+    /// How many rows were performed before the rest was planned (see [`ReservedName`](crate::lifecycle::name::ReservedName)).
     pub performed: usize,
     /// Runs the hooks of a row; the runtime's alone.
     pub hooks: HookRunner,
@@ -196,7 +196,7 @@ impl Cx {
     }
 
     /// Where the descriptor in a slot is: its mount and inode, which stay the same, are asked for once.
-    pub fn top(&mut self, slot: &crate::plan::Slot) -> Result<Place, Errno> {
+    pub fn top(&mut self, slot: &crate::plan::Slot) -> Result<FileIdentity, Errno> {
         let index = usize::from(slot.index);
         if let Some(known) = self.tops[index] {
             return Ok(known);

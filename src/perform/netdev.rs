@@ -25,8 +25,8 @@ pub fn move_in(cx: &mut Cx, namespace: RawFd, outside: &str, inside: &str) -> Do
     cx.call = Call::Netlink;
     let was_up = Netlink::open()?.link(outside)?.up;
     let inside = numbered(namespace, own.as_raw_fd(), inside)?;
-    let there = Place { namespace, name: &inside, up: true };
-    let here = Place { namespace: own.as_raw_fd(), name: outside, up: was_up };
+    let there = DevicePlace { namespace, name: &inside, up: true };
+    let here = DevicePlace { namespace: own.as_raw_fd(), name: outside, up: was_up };
     carry(&mut cx.call, own.as_raw_fd(), &here, &there)?;
     cx.moved.push(Moved { namespace, outside: outside.to_owned(), inside, was_up });
     Ok(())
@@ -56,8 +56,8 @@ pub fn bring_back(cx: &mut Cx) -> Vec<String> {
     let mut problems = Vec::new();
     for moved in std::mem::take(&mut cx.moved).iter().rev() {
         let back = own_namespace(cx).and_then(|own| {
-            let there = Place { namespace: moved.namespace, name: &moved.inside, up: true };
-            let here = Place { namespace: own.as_raw_fd(), name: &moved.outside, up: moved.was_up };
+            let there = DevicePlace { namespace: moved.namespace, name: &moved.inside, up: true };
+            let here = DevicePlace { namespace: own.as_raw_fd(), name: &moved.outside, up: moved.was_up };
             carry(&mut cx.call, own.as_raw_fd(), &there, &here)
         });
         if let Err(e) = back {
@@ -68,15 +68,15 @@ pub fn bring_back(cx: &mut Cx) -> Vec<String> {
 }
 
 /// Where a device is, or is going to be.
-struct Place<'a> {
+struct DevicePlace<'a> {
     namespace: RawFd,
     name: &'a str,
     up: bool,
 }
 
 /// Carries a device with its addresses; on an error it is as it was, so far as that can be done.
-fn carry(call: &mut Call, own: RawFd, from: &Place<'_>, to: &Place<'_>) -> Done {
-    let open = |place: &Place<'_>| match place.namespace == own {
+fn carry(call: &mut Call, own: RawFd, from: &DevicePlace<'_>, to: &DevicePlace<'_>) -> Done {
+    let open = |place: &DevicePlace<'_>| match place.namespace == own {
         true => Netlink::open(),
         false => Netlink::open_in(place.namespace, own),
     };
@@ -114,8 +114,8 @@ fn carry(call: &mut Call, own: RawFd, from: &Place<'_>, to: &Place<'_>) -> Done 
 fn back(
     source: &mut Netlink,
     target: &mut Netlink,
-    from: &Place<'_>,
-    to: &Place<'_>,
+    from: &DevicePlace<'_>,
+    to: &DevicePlace<'_>,
     up: bool,
     give: &dyn Fn(&mut Netlink, i32, &str, bool) -> Done,
 ) {

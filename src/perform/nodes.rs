@@ -6,11 +6,11 @@ use crate::perform::at;
 use crate::perform::new_mount::{new_fs, set_attrs};
 use crate::perform::{Call, Cx, Done};
 use crate::plan::Slot;
-use crate::plan::ops::{Node, SetAttr};
+use crate::plan::ops::{DevFile, SetAttr};
 use crate::sys::{fs, mount};
 
 /// Makes the tmpfs and what it holds. It is attached nowhere, so its names are this process's alone.
-pub fn make(cx: &mut Cx, nodes: &[Node], to: &Slot) -> Done {
+pub fn make(cx: &mut Cx, nodes: &[DevFile], to: &Slot) -> Done {
     let attrs = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
     let fd = new_fs(cx, c"tmpfs", std::iter::empty(), attrs)?;
     cx.set(to, fd);

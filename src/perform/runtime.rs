@@ -5,7 +5,7 @@ use std::os::fd::{IntoRawFd, OwnedFd};
 use crate::cgroup::monitor::CgroupMonitor;
 use crate::error::Result;
 use crate::perform::baton::{Baton, Failed, With};
-use crate::perform::control::{Control, Verdict};
+use crate::perform::control::{Control, RowVerdict};
 use crate::perform::failure::{Failure, explain, half_done};
 use crate::perform::files::close_lock;
 use crate::perform::{Call, Cx, Done, HookRunner, no_hooks};
@@ -18,7 +18,7 @@ use crate::sys::{Errno, fs, process, signal};
 
 /// How far a plan got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum PlanProgress {
     /// The program runs (or has already ended).
     Started,
     /// The container waits for `start`.
@@ -67,7 +67,7 @@ pub fn perform(
     cx: &mut Cx,
     control: &mut Control,
     helpers: &mut Helpers,
-) -> Result<Outcome> {
+) -> Result<PlanProgress> {
     cx.ask = control.asks();
     cx.hooks = helpers.hooks;
     cx.child = crate::perform::child::child;
@@ -133,16 +133,16 @@ fn drive(
     cx: &mut Cx,
     control: &mut Control,
     helpers: &mut Helpers,
-) -> std::result::Result<Outcome, Failure> {
+) -> std::result::Result<PlanProgress, Failure> {
     let mut i = cx.performed;
     while let Some(step) = plan.steps.get(i) {
         if step.actor == Actor::Runtime {
             match control.before(plan, i, cx.pid) {
-                Verdict::Go => {}
-                Verdict::Stop => return Err(Failure::Stopped(i)),
-                Verdict::Fail(errno) => return Err(Failure::Row(i, errno, Call::Injected)),
+                RowVerdict::Go => {}
+                RowVerdict::Stop => return Err(Failure::Stopped(i)),
+                RowVerdict::Fail(errno) => return Err(Failure::Row(i, errno, Call::Injected)),
                 #[cfg(debug_assertions)]
-                Verdict::Skip => {
+                RowVerdict::Skip => {
                     i += 1;
                     continue;
                 }
@@ -159,15 +159,15 @@ fn drive(
             return Err(Failure::ChildDied(i));
         }
         if matches!(step.action, Action::Exec(ExecOp::AwaitStart { .. })) {
-            return Ok(Outcome::Created);
+            return Ok(PlanProgress::Created);
         }
         helpers.stand(plan, cx);
         i = match wait_for_turn(plan, cx, control, i)? {
             Some(next) => next,
-            None => return Ok(Outcome::Started),
+            None => return Ok(PlanProgress::Started),
         };
     }
-    Ok(Outcome::Started)
+    Ok(PlanProgress::Started)
 }
 
 /// Waits for the baton: the next row, or `None` once the child has become the program.
@@ -203,16 +203,16 @@ fn answer(plan: &Plan, cx: &Cx, control: &mut Control, row: u32) -> std::result:
     let row = row as usize;
     let verdict = control.before(plan, row, cx.pid);
     let answer = match verdict {
-        Verdict::Go => Baton::Go,
-        Verdict::Stop => Baton::Stop,
-        Verdict::Fail(e) => Baton::Fail(e as i32),
+        RowVerdict::Go => Baton::Go,
+        RowVerdict::Stop => Baton::Stop,
+        RowVerdict::Fail(e) => Baton::Fail(e as i32),
         #[cfg(debug_assertions)]
-        Verdict::Skip => Baton::Skip,
+        RowVerdict::Skip => Baton::Skip,
     };
     if answer.send(cx.baton).is_err() {
         return Err(Failure::ChildDied(row));
     }
-    if verdict == Verdict::Stop { Err(Failure::Stopped(row)) } else { Ok(()) }
+    if verdict == RowVerdict::Stop { Err(Failure::Stopped(row)) } else { Ok(()) }
 }
 
 /// The failure that a child reports.
@@ -265,7 +265,7 @@ fn take_over(
 }
 
 /// The baton, and the descriptors that come with it where the plan says so.
-fn receive(plan: &Plan, from: usize, cx: &Cx) -> (crate::sys::Result<Option<Baton>>, Vec<OwnedFd>) {
+fn receive(plan: &Plan, from: usize, cx: &Cx) -> (crate::sys::SysResult<Option<Baton>>, Vec<OwnedFd>) {
     match plan.brings(plan.turn_after(from)) {
         Brings::PassedListener(_) | Brings::Namespaces(_) => Baton::receive_with_fds(cx.baton),
         Brings::Listener(_) | Brings::Child | Brings::Nothing => (Baton::receive(cx.baton), Vec::new()),

@@ -58,7 +58,7 @@ pub fn seal() -> Result<()> {
 
 /// Makes the file on the mount what this process executes. The kernel says so: it refuses while anything of the old
 /// file is mapped.
-fn exchange(tree: std::os::fd::RawFd) -> crate::sys::Result<()> {
+fn exchange(tree: std::os::fd::RawFd) -> crate::sys::SysResult<()> {
     let path = std::ffi::CString::new(format!("/proc/self/fd/{tree}")).map_err(|_| Errno::EINVAL)?;
     let file = fs::own(fs::openat(libc::AT_FDCWD, &path, libc::O_RDONLY, 0)?);
     exe::exchange(file.as_raw_fd())

@@ -21,13 +21,14 @@ use std::os::fd::RawFd;
 
 use crate::perform::{Call, Cx};
 use crate::plan::ops::TargetKind;
-use crate::sys::fs::Place;
-use crate::sys::{Errno, Result, cred, fs};
+use crate::sys::fs::FileIdentity;
+use crate::sys::{Errno, SysResult, cred, fs};
 
 const PATH_MAX: usize = 4096;
 const NAME_MAX: usize = 255;
 const MAX_LINKS: usize = 40;
 const STICKY_AND_WRITABLE: u32 = libc::S_ISVTX | libc::S_IWOTH;
+const IN_ROOT: u64 = fs::RESOLVE_IN_ROOT | fs::RESOLVE_NO_MAGICLINKS | fs::RESOLVE_NO_SYMLINKS;
 
 /// Which symlinks a walk follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,32 +43,37 @@ enum Follow {
 
 /// What is made where a component is missing.
 #[derive(Debug, Clone, Copy)]
-enum Missing {
+enum OnMissing {
     Fails,
     Made(TargetKind, Option<(u32, u32)>),
 }
 
 /// Opens (`O_PATH`) what is at `path` below `root`; makes it, and the directories above it, where it is missing.
-///
 /// `strict` follows no symlink at all.
-pub fn open_or_make(cx: &mut Cx, root: RawFd, path: &CStr, kind: TargetKind, strict: bool) -> Result<RawFd> {
+pub fn open_or_make(
+    cx: &mut Cx,
+    root: RawFd,
+    path: &CStr,
+    kind: TargetKind,
+    strict: bool,
+) -> SysResult<RawFd> {
     let follow = if strict { Follow::Never } else { Follow::WithinVolume };
-    find(cx, root, path, follow, Missing::Made(kind, None))
+    find(cx, root, path, follow, OnMissing::Made(kind, None))
 }
 
 /// Opens (`O_PATH`) what is at `path` below `root`, without making anything.
-pub fn open_existing(cx: &mut Cx, root: RawFd, path: &CStr) -> Result<RawFd> {
-    find(cx, root, path, Follow::WithinVolume, Missing::Fails)
+pub fn open_existing(cx: &mut Cx, root: RawFd, path: &CStr) -> SysResult<RawFd> {
+    find(cx, root, path, Follow::WithinVolume, OnMissing::Fails)
 }
 
 /// Makes the directory `path` below `root` for a user (uid, gid), who owns it from its first moment: a chown(2) after it
 /// could give away what another process has put in its place.
-pub fn make_for(cx: &mut Cx, root: RawFd, path: &CStr, owner: (u32, u32)) -> Result<RawFd> {
-    find(cx, root, path, Follow::WithinVolume, Missing::Made(TargetKind::Dir, Some(owner)))
+pub fn make_for(cx: &mut Cx, root: RawFd, path: &CStr, owner: (u32, u32)) -> SysResult<RawFd> {
+    find(cx, root, path, Follow::WithinVolume, OnMissing::Made(TargetKind::Dir, Some(owner)))
 }
 
 /// Opens (`O_PATH`) `path` below this process's own root, which is the container's.
-pub fn open_own(cx: &mut Cx, path: &CStr) -> Result<RawFd> {
+pub fn open_own(cx: &mut Cx, path: &CStr) -> SysResult<RawFd> {
     let resolve = fs::RESOLVE_NO_SYMLINKS | fs::RESOLVE_NO_MAGICLINKS;
     cx.call = Call::OpenIn;
     match fs::openat2(libc::AT_FDCWD, path, libc::O_PATH, 0, resolve) {
@@ -77,37 +83,36 @@ pub fn open_own(cx: &mut Cx, path: &CStr) -> Result<RawFd> {
         opened => return opened,
     }
     let root = fs::openat(libc::AT_FDCWD, c"/", libc::O_PATH | libc::O_DIRECTORY, 0)?;
-    let found = walk(cx, root, path, Follow::WithinVolume, Missing::Fails);
+    let found = walk(cx, root, path, Follow::WithinVolume, OnMissing::Fails);
     fs::close(root);
     found
 }
 
 /// Opens (`O_PATH`) a path of the host that had no symlinks when a policy judged it.
-pub fn open_judged(cx: &mut Cx, path: &CStr) -> Result<RawFd> {
+pub fn open_judged(cx: &mut Cx, path: &CStr) -> SysResult<RawFd> {
     cx.call = Call::OpenIn;
     fs::openat2(libc::AT_FDCWD, path, libc::O_PATH, 0, fs::RESOLVE_NO_SYMLINKS)
 }
 
 /// Opens (`O_PATH`) a path of the host, on whose way other users may have put symlinks.
-pub fn open_source(cx: &mut Cx, path: &CStr) -> Result<RawFd> {
+pub fn open_source(cx: &mut Cx, path: &CStr) -> SysResult<RawFd> {
     match open_judged(cx, path) {
         Err(Errno::ELOOP) => {}
         opened => return opened,
     }
     let root = fs::openat(libc::AT_FDCWD, c"/", libc::O_PATH | libc::O_DIRECTORY, 0)?;
-    let found = walk(cx, root, path, Follow::OwnersMatch(cred::effective_uid()), Missing::Fails);
+    let found = walk(cx, root, path, Follow::OwnersMatch(cred::effective_uid()), OnMissing::Fails);
     fs::close(root);
     found
 }
 
 /// One openat2(2) where no symlink is on the way and nothing is missing, else the walk.
-fn find(cx: &mut Cx, root: RawFd, path: &CStr, follow: Follow, missing: Missing) -> Result<RawFd> {
+fn find(cx: &mut Cx, root: RawFd, path: &CStr, follow: Follow, missing: OnMissing) -> SysResult<RawFd> {
     let path = if path.is_empty() { c"." } else { path };
-    let resolve = fs::RESOLVE_IN_ROOT | fs::RESOLVE_NO_MAGICLINKS | fs::RESOLVE_NO_SYMLINKS;
     cx.call = Call::OpenIn;
-    match fs::openat2(root, path, libc::O_PATH, 0, resolve) {
+    match fs::openat2(root, path, libc::O_PATH, 0, IN_ROOT) {
         Err(Errno::ELOOP) => walk(cx, root, path, follow, missing),
-        Err(Errno::ENOENT) if matches!(missing, Missing::Made(..)) => {
+        Err(Errno::ENOENT) if matches!(missing, OnMissing::Made(..)) => {
             match make_directly(cx, root, path, missing)? {
                 Some(made) => Ok(made),
                 None => walk(cx, root, path, follow, missing),
@@ -118,8 +123,8 @@ fn find(cx: &mut Cx, root: RawFd, path: &CStr, follow: Follow, missing: Missing)
 }
 
 /// Makes what alone is missing, in a directory reached without a symlink. `None` where the walk is needed.
-fn make_directly(cx: &mut Cx, root: RawFd, path: &CStr, missing: Missing) -> Result<Option<RawFd>> {
-    let Missing::Made(kind, None) = missing else { return Ok(None) };
+fn make_directly(cx: &mut Cx, root: RawFd, path: &CStr, missing: OnMissing) -> SysResult<Option<RawFd>> {
+    let OnMissing::Made(kind, None) = missing else { return Ok(None) };
     let bytes = path.to_bytes();
     let slash = bytes.iter().rposition(|b| *b == b'/');
     let name = CStr::from_bytes_with_nul(&path.to_bytes_with_nul()[slash.map_or(0, |i| i + 1)..]);
@@ -133,10 +138,9 @@ fn make_directly(cx: &mut Cx, root: RawFd, path: &CStr, missing: Missing) -> Res
     }
     let mut buffer = [0; PATH_MAX];
     buffer[..above].copy_from_slice(&bytes[..above]);
-    let resolve = fs::RESOLVE_IN_ROOT | fs::RESOLVE_NO_MAGICLINKS | fs::RESOLVE_NO_SYMLINKS;
     cx.call = Call::OpenIn;
     let above = CStr::from_bytes_until_nul(&buffer).unwrap_or(c".");
-    let Some(dir) = or_walk(fs::openat2(root, above, libc::O_PATH | libc::O_DIRECTORY, 0, resolve))? else {
+    let Some(dir) = or_walk(fs::openat2(root, above, libc::O_PATH | libc::O_DIRECTORY, 0, IN_ROOT))? else {
         return Ok(None);
     };
     let made = make_new(cx, dir, name, kind);
@@ -145,7 +149,7 @@ fn make_directly(cx: &mut Cx, root: RawFd, path: &CStr, missing: Missing) -> Res
 }
 
 /// `None` for an error that says what is on the way, which the walk finds out.
-fn or_walk(opened: Result<RawFd>) -> Result<Option<RawFd>> {
+fn or_walk(opened: SysResult<RawFd>) -> SysResult<Option<RawFd>> {
     match opened {
         Err(Errno::EEXIST | Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => Ok(None),
         opened => opened.map(Some),
@@ -154,7 +158,7 @@ fn or_walk(opened: Result<RawFd>) -> Result<Option<RawFd>> {
 
 /// Makes the entry `name` of the directory `at`, which must not be there, and opens it. A process that exchanges it
 /// meanwhile can put neither a symlink nor a file in the place of a directory.
-fn make_new(cx: &mut Cx, at: RawFd, name: &CStr, kind: TargetKind) -> Result<RawFd> {
+fn make_new(cx: &mut Cx, at: RawFd, name: &CStr, kind: TargetKind) -> SysResult<RawFd> {
     if matches!(kind, TargetKind::File | TargetKind::NewFile) {
         cx.call = Call::Open;
         let flags = libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_RDONLY;
@@ -174,13 +178,13 @@ struct Rest {
 }
 
 impl Rest {
-    fn new(path: &[u8]) -> Result<Self> {
+    fn new(path: &[u8]) -> SysResult<Self> {
         let mut rest = Rest { bytes: [0; PATH_MAX], start: 0, len: 0 };
         rest.append(path)?;
         Ok(rest)
     }
 
-    fn append(&mut self, part: &[u8]) -> Result<()> {
+    fn append(&mut self, part: &[u8]) -> SysResult<()> {
         let end = self.len + part.len();
         self.bytes.get_mut(self.len..end).ok_or(Errno::ENAMETOOLONG)?.copy_from_slice(part);
         self.len = end;
@@ -194,7 +198,7 @@ impl Rest {
     }
 
     /// Takes the next component.
-    fn next(&mut self) -> Result<Option<Name>> {
+    fn next(&mut self) -> SysResult<Option<ComponentName>> {
         let left = self.left();
         let Some(len) = left.iter().position(|b| *b == b'/').or(Some(left.len())).filter(|n| *n > 0) else {
             return Ok(None);
@@ -202,7 +206,7 @@ impl Rest {
         if len > NAME_MAX {
             return Err(Errno::ENAMETOOLONG);
         }
-        let mut name = Name([0; NAME_MAX + 1]);
+        let mut name = ComponentName([0; NAME_MAX + 1]);
         name.0[..len].copy_from_slice(&left[..len]);
         self.start = self.len - left.len() + len;
         Ok(Some(name))
@@ -210,9 +214,9 @@ impl Rest {
 }
 
 /// One component, ended by a NUL.
-struct Name([u8; NAME_MAX + 1]);
+struct ComponentName([u8; NAME_MAX + 1]);
 
-impl Name {
+impl ComponentName {
     fn as_cstr(&self) -> &CStr {
         // The last byte is always NUL, and no component holds one.
         CStr::from_bytes_until_nul(&self.0).unwrap_or(c".")
@@ -235,7 +239,7 @@ enum Must {
 }
 
 impl Bound {
-    fn holds(&self, here: &Place) -> bool {
+    fn holds(&self, here: &FileIdentity) -> bool {
         match self.must {
             Must::Mount(mount) => here.mount == mount,
             Must::Owner(uid) => here.uid == uid,
@@ -247,9 +251,9 @@ impl Bound {
 /// Where a walk is.
 struct Walk {
     root: RawFd,
-    top: Place,
+    top: FileIdentity,
     at: RawFd,
-    here: Place,
+    here: FileIdentity,
     rest: Rest,
     follow: Follow,
     links: usize,
@@ -259,7 +263,7 @@ struct Walk {
     outer: usize,
 }
 
-fn walk(cx: &mut Cx, root: RawFd, path: &CStr, follow: Follow, missing: Missing) -> Result<RawFd> {
+fn walk(cx: &mut Cx, root: RawFd, path: &CStr, follow: Follow, missing: OnMissing) -> SysResult<RawFd> {
     let at = fs::openat(root, c".", libc::O_PATH | libc::O_DIRECTORY, 0)?;
     let top = fs::place(at)?;
     let none = Bound { must: Must::Never, after: 0 };
@@ -287,7 +291,7 @@ fn walk(cx: &mut Cx, root: RawFd, path: &CStr, follow: Follow, missing: Missing)
 }
 
 impl Walk {
-    fn walk_on(&mut self, cx: &mut Cx, missing: Missing) -> Result<()> {
+    fn walk_on(&mut self, cx: &mut Cx, missing: OnMissing) -> SysResult<()> {
         while let Some(name) = self.rest.next()? {
             self.component(cx, name.as_cstr(), missing).map_err(|e| self.astray(cx, e))?;
             self.leave_links(cx)?;
@@ -295,7 +299,7 @@ impl Walk {
         Ok(())
     }
 
-    fn component(&mut self, cx: &mut Cx, name: &CStr, missing: Missing) -> Result<()> {
+    fn component(&mut self, cx: &mut Cx, name: &CStr, missing: OnMissing) -> SysResult<()> {
         if name == c".." {
             return self.up(cx);
         }
@@ -305,10 +309,10 @@ impl Walk {
         let last = self.rest.left().is_empty();
         let missing = match missing {
             // What is made must not be made where a symlink of a volume has led.
-            Missing::Made(..) if !self.bounds[..self.bound].iter().all(|b| b.holds(&self.here)) => {
-                Missing::Fails
+            OnMissing::Made(..) if !self.bounds[..self.bound].iter().all(|b| b.holds(&self.here)) => {
+                OnMissing::Fails
             }
-            Missing::Made(..) if !last => Missing::Made(TargetKind::Dir, None),
+            OnMissing::Made(..) if !last => OnMissing::Made(TargetKind::Dir, None),
             missing => missing,
         };
         let next = step(cx, self.at, name, missing)?;
@@ -323,13 +327,13 @@ impl Walk {
         Ok(())
     }
 
-    fn go(&mut self, to: RawFd, place: Place) {
+    fn go(&mut self, to: RawFd, place: FileIdentity) {
         fs::close(self.at);
         (self.at, self.here) = (to, place);
     }
 
     /// `..`; above the root there is nothing.
-    fn up(&mut self, cx: &mut Cx) -> Result<()> {
+    fn up(&mut self, cx: &mut Cx) -> SysResult<()> {
         if self.here.is_same(&self.top) {
             return Ok(());
         }
@@ -341,7 +345,7 @@ impl Walk {
     }
 
     /// A link of procfs such as /proc/self/fd/N leads to what this process has open, whatever its text says.
-    fn refuse_magic(&self, cx: &mut Cx, name: &CStr, link: RawFd) -> Result<()> {
+    fn refuse_magic(&self, cx: &mut Cx, name: &CStr, link: RawFd) -> SysResult<()> {
         cx.call = Call::Statfs;
         if fs::fs_magic(link)? != crate::tables::procfs::PROC_MAGIC {
             return Ok(());
@@ -351,7 +355,7 @@ impl Walk {
     }
 
     /// What is left of the path begins with the target of the symlink `link`.
-    fn follow(&mut self, cx: &mut Cx, link: RawFd, place: &Place) -> Result<()> {
+    fn follow(&mut self, cx: &mut Cx, link: RawFd, place: &FileIdentity) -> SysResult<()> {
         self.links += 1;
         if self.links > MAX_LINKS || self.follow == Follow::Never {
             cx.call = Call::SymlinkTarget;
@@ -377,7 +381,7 @@ impl Walk {
     }
 
     /// What the target of a symlink must be, if not anything.
-    fn judge(&self, link: &Place) -> Option<Must> {
+    fn judge(&self, link: &FileIdentity) -> Option<Must> {
         match self.follow {
             Follow::Never => None,
             Follow::WithinVolume => (link.mount != self.top.mount).then_some(Must::Mount(link.mount)),
@@ -392,7 +396,7 @@ impl Walk {
     }
 
     /// The targets of symlinks that have been reached are what they must be.
-    fn leave_links(&mut self, cx: &mut Cx) -> Result<()> {
+    fn leave_links(&mut self, cx: &mut Cx) -> SysResult<()> {
         while let Some(i) = self.bound.checked_sub(1) {
             if self.rest.left().len() > self.bounds[i].after {
                 break;
@@ -418,11 +422,11 @@ impl Walk {
 }
 
 /// Opens the entry `name` of directory `at` without following it; makes it where it is missing.
-fn step(cx: &mut Cx, at: RawFd, name: &CStr, missing: Missing) -> Result<RawFd> {
+fn step(cx: &mut Cx, at: RawFd, name: &CStr, missing: OnMissing) -> SysResult<RawFd> {
     const FLAGS: i32 = libc::O_PATH | libc::O_NOFOLLOW;
     cx.call = Call::Open;
     let opened = fs::openat(at, name, FLAGS, 0);
-    let (Err(Errno::ENOENT), Missing::Made(kind, owner)) = (opened, missing) else { return opened };
+    let (Err(Errno::ENOENT), OnMissing::Made(kind, owner)) = (opened, missing) else { return opened };
     let made = if matches!(kind, TargetKind::File | TargetKind::NewFile) {
         let flags = libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_RDONLY;
         fs::openat(at, name, flags, 0o755).map(fs::close)

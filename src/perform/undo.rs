@@ -10,14 +10,14 @@ use crate::cgroup::{ops, tree};
 use crate::host::OutputFile;
 use crate::plan::Undo;
 use crate::state::{directory_id, launcher_mark, recorded_cgroups};
-use crate::sys::process::{self, Exit};
+use crate::sys::process::{self, ProcessExit};
 use crate::sys::{Errno, fs};
 
 /// What undoing found.
 #[derive(Debug, Clone, Default)]
 pub struct Undone {
     /// How the container process ended, where it was this process's child.
-    pub exit: Option<Exit>,
+    pub exit: Option<ProcessExit>,
     /// What could not be undone, in words.
     pub problems: Vec<String>,
     /// Processes of a launch that failed which were killed for lack of memory before all this.
@@ -181,7 +181,7 @@ fn thaw(undos: &[Undo]) {
 
 /// Waits for `pid`, and for what else ends meanwhile: the first process of a pid namespace is not gone before
 /// all others of the namespace are buried, and some of them (a hook's) may have come to this process.
-fn reap_until(pid: i32) -> Option<Exit> {
+fn reap_until(pid: i32) -> Option<ProcessExit> {
     loop {
         match process::wait(-1, 0) {
             Ok(Some((ended, exit))) if ended == pid => return Some(exit),

@@ -17,7 +17,7 @@ use host::{
 
 /// What a plan is for. Each kind has the checks that apply to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum PlanKind {
     /// A new container, up to its program (`create`, `run`).
     Container {
         /// The container has a UTS namespace, new or joined.
@@ -56,16 +56,16 @@ impl Checked<Plan> {
 }
 
 /// One property, with its name: an error says which row breaks it.
-type Check = (&'static str, fn(&Plan, Kind) -> std::result::Result<(), String>);
+type PlanCheck = (&'static str, fn(&Plan, PlanKind) -> std::result::Result<(), String>);
 
 macro_rules! named {
     ($($check:ident),* $(,)?) => { &[$((stringify!($check), $check as _)),*] };
 }
 
 /// The checks of each kind of plan.
-fn checks(kind: Kind) -> Vec<Check> {
-    const ALWAYS: &[Check] = named![moved_once, made_once, undos, handovers];
-    const PROGRAM: &[Check] = named![
+fn checks(kind: PlanKind) -> Vec<PlanCheck> {
+    const ALWAYS: &[PlanCheck] = named![moved_once, made_once, undos, handovers];
+    const PROGRAM: &[PlanCheck] = named![
         init_comes_last,
         filter_order,
         limits_last,
@@ -74,21 +74,21 @@ fn checks(kind: Kind) -> Vec<Check> {
         ids_in_order,
         read_back,
     ];
-    const CONTAINER: &[Check] = named![ids_after_maps, hostname_needs_uts, no_host_path_after_pivot];
-    const JOINER: &[Check] = named![closed_before_it_joins, no_host_path_after_join];
-    let own: &[&[Check]] = match kind {
-        Kind::Container { .. } => &[named![one_exec], CONTAINER, PROGRAM],
-        Kind::Bare => &[named![one_exec, guarded], PROGRAM],
-        Kind::Exec => &[named![one_exec], JOINER, PROGRAM],
-        Kind::BareExec => &[named![one_exec, guarded], JOINER, PROGRAM],
-        Kind::Criu => &[named![one_exec, closed_before_lookups]],
-        Kind::Records => &[named![runtime_alone]],
+    const CONTAINER: &[PlanCheck] = named![ids_after_maps, hostname_needs_uts, no_host_path_after_pivot];
+    const JOINER: &[PlanCheck] = named![closed_before_it_joins, no_host_path_after_join];
+    let own: &[&[PlanCheck]] = match kind {
+        PlanKind::Container { .. } => &[named![one_exec], CONTAINER, PROGRAM],
+        PlanKind::Bare => &[named![one_exec, guarded], PROGRAM],
+        PlanKind::Exec => &[named![one_exec], JOINER, PROGRAM],
+        PlanKind::BareExec => &[named![one_exec, guarded], JOINER, PROGRAM],
+        PlanKind::Criu => &[named![one_exec, closed_before_lookups]],
+        PlanKind::Records => &[named![runtime_alone]],
     };
     own.iter().copied().flatten().chain(ALWAYS).copied().collect()
 }
 
 /// Checks the whole list by the checks of its kind.
-pub fn check(plan: Plan, kind: Kind) -> Result<Checked<Plan>> {
+pub fn check(plan: Plan, kind: PlanKind) -> Result<Checked<Plan>> {
     checks(kind)
         .iter()
         .try_for_each(|(_, check)| check(&plan, kind))
@@ -101,7 +101,7 @@ fn rows(plan: &Plan, actor: Actor) -> impl Iterator<Item = (usize, &Action)> {
 }
 
 /// Without namespaces three rows are all that guards the host: none may be missing.
-fn guarded(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
+fn guarded(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
     let has =
         |what: fn(&Action) -> bool| plan.steps.iter().any(|s| s.actor == Actor::Init && what(&s.action));
     let guards = [
@@ -125,7 +125,7 @@ fn is_of_forks(step: &super::Step) -> bool {
 
 /// The init that stays has the program's filters, ids and limits, but for the limit on processes, which would keep it from
 /// forking: its child sets that one, and executes the program.
-fn init_comes_last(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
+fn init_comes_last(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
     let stays = |s: &super::Step| matches!(s.action, Action::Exec(ExecOp::StayInit { .. }));
     match plan.steps.iter().position(stays) {
         Some(row)
@@ -143,7 +143,7 @@ fn init_comes_last(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
 }
 
 /// Exactly one `Exec`, and it is Init's last row.
-fn one_exec(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
+fn one_exec(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
     let execs = plan.steps.iter().filter(|s| matches!(s.action, Action::Exec(ExecOp::Exec { .. }))).count();
     let last = plan
         .steps
@@ -157,7 +157,7 @@ fn one_exec(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
 }
 
 /// Nothing that needs mapped ids stands before the maps are written.
-fn ids_after_maps(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
+fn ids_after_maps(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
     let Some(map) = plan.steps.iter().rposition(|s| {
         matches!(s.action, Action::User(UserOp::WriteMap { .. }) | Action::User(UserOp::RunMapTool { .. }))
     }) else {
@@ -180,18 +180,18 @@ fn ids_after_maps(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
 }
 
 /// `sethostname` only in a UTS namespace that is not the host's.
-fn hostname_needs_uts(plan: &Plan, kind: Kind) -> std::result::Result<(), String> {
+fn hostname_needs_uts(plan: &Plan, kind: PlanKind) -> std::result::Result<(), String> {
     let sets = |s: &super::Step| {
         matches!(s.action, Action::Ns(NsOp::Hostname { .. }) | Action::Ns(NsOp::Domainname { .. }))
     };
-    if plan.steps.iter().any(sets) && kind == (Kind::Container { uts: false }) {
+    if plan.steps.iter().any(sets) && kind == (PlanKind::Container { uts: false }) {
         return Err("a host name is set, but the UTS namespace is the host's".into());
     }
     Ok(())
 }
 
 /// seccomp is last before exec with no_new_privs, and before the capability drop without.
-fn filter_order(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
+fn filter_order(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
     let find = |f: fn(&Action) -> bool| plan.steps.iter().position(|s| f(&s.action));
     let Some(first) = find(|a| matches!(a, Action::Confine(ConfineOp::Seccomp { .. }))) else {
         return Ok(());
@@ -241,7 +241,7 @@ fn filter_order(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
 
 /// The program's limits take effect when Init's work is done: nothing but filters comes between them and the program.
 /// Where a filter that comes early refuses prlimit64 they stand right before it.
-fn limits_last(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
+fn limits_last(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
     let limits = |a: &Action| matches!(a, Action::Limit(LimitOp::Set { resource, .. }) if !grants(*resource));
     let filters = |a: &Action| matches!(a, Action::Confine(ConfineOp::Seccomp { .. }));
     let Some(first) = plan.steps.iter().position(|s| limits(&s.action)) else { return Ok(()) };
@@ -257,7 +257,7 @@ fn limits_last(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
 }
 
 /// Groups, gid, uid, capabilities: each row needs a right that the next one gives up.
-fn ids_in_order(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
+fn ids_in_order(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
     let rank = |a: &Action| match a {
         Action::Cred(CredOp::Bounding { .. }) | Action::Cred(CredOp::SetGroups { .. }) => Some(0),
         Action::Cred(CredOp::SetGid { .. }) => Some(1),
@@ -274,7 +274,7 @@ fn ids_in_order(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
 }
 
 /// What was dropped is read back after the last row that drops, and before the program.
-fn read_back(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
+fn read_back(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
     let drops = |a: &Action| {
         matches!(
             a,
@@ -295,7 +295,7 @@ fn read_back(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
 }
 
 /// A plan without a program has rows of the runtime only.
-fn runtime_alone(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
+fn runtime_alone(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
     match plan
         .steps
         .iter()
@@ -307,7 +307,7 @@ fn runtime_alone(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
 }
 
 /// A detached tree is closed when it is moved: a second move would act on whatever has its number by then.
-fn moved_once(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
+fn moved_once(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
     let moved = |a: &Action| match a {
         Action::Mount(MountOp::Move { tree, .. }) => Some(tree.index),
         _ => None,
@@ -316,7 +316,7 @@ fn moved_once(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
 }
 
 /// A directory that is the container's is made by one row: a second would find it there, as if it were another's.
-fn made_once(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
+fn made_once(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
     let made = |a: &Action| match a {
         Action::Cgroup(CgroupOp::Dir { path, .. }) | Action::Cgroup(CgroupOp::InScope { path, .. }) => {
             Some(path.clone())
@@ -341,7 +341,7 @@ fn repeated<K: std::hash::Hash + Eq>(
 
 /// Every row that creates something outside the container has an undo. A process that only makes the container's
 /// needs none: it ends with its work, or with the runtime.
-fn undos(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
+fn undos(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
     let joiner = plan.steps.iter().any(|s| matches!(s.action, Action::Clone(CloneOp::Sibling { .. })));
     let of_joiner =
         |a: &Action| joiner && matches!(a, Action::Clone(CloneOp::Init { .. } | CloneOp::Plain { .. }));
@@ -354,7 +354,7 @@ fn undos(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
 
 /// At most five handovers between actors; two more where a seccomp agent gets its listener, where hooks get the way
 /// in, where a sibling joins a pid or time namespace first, and where that one's offsets are set.
-fn handovers(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
+fn handovers(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
     let n = plan.steps.windows(2).filter(|w| w[0].actor != w[1].actor).count();
     let has = |what: fn(&Action) -> bool| plan.steps.iter().any(|s| what(&s.action));
     let listens = has(|a| matches!(a, Action::Confine(ConfineOp::SendListener { .. })));

@@ -69,7 +69,7 @@ pub struct DeviceNode {
 
 /// A file on a tmpfs of device nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Node {
+pub struct DevFile {
     /// One component.
     pub name: CString,
     /// Its kind (`S_IFMT`) and mode.
@@ -82,7 +82,7 @@ pub struct Node {
     pub gid: u32,
 }
 
-impl std::fmt::Display for Node {
+impl std::fmt::Display for DevFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {:#o}", crate::sys::cstr::show(&self.name), self.mode)?;
         if self.dev != 0 {

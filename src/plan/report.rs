@@ -110,7 +110,7 @@ fn row(i: usize, name: &str, step: &Step) -> serde_json::Value {
 
 /// A row of two plans: in the first, in the second, or in both, by its index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Side {
+pub enum DiffSide {
     /// Only the first plan has it.
     First(usize),
     /// Only the second plan has it.
@@ -132,7 +132,7 @@ fn same_size(step: &Step) -> String {
 }
 
 /// The rows of two plans in one order.
-pub fn sides(a: &Plan, b: &Plan) -> Vec<Side> {
+pub fn sides(a: &Plan, b: &Plan) -> Vec<DiffSide> {
     let lines = |p: &Plan| -> Vec<(&'static str, String)> {
         p.steps.iter().map(|s| (s.part, format!("{:8}{}", s.actor, same_size(s)))).collect()
     };
@@ -146,15 +146,15 @@ pub fn sides(a: &Plan, b: &Plan) -> Vec<Side> {
         for (x, y) in
             longest_common(&names_a[i..ai], &names_b[j..bi]).into_iter().map(|(x, y)| (x0 + x, y0 + y))
         {
-            out.extend((i..x).map(Side::First));
-            out.extend((j..y).map(Side::Second));
-            out.push(Side::Changed(x, y));
+            out.extend((i..x).map(DiffSide::First));
+            out.extend((j..y).map(DiffSide::Second));
+            out.push(DiffSide::Changed(x, y));
             (i, j) = (x + 1, y + 1);
         }
-        out.extend((i..ai).map(Side::First));
-        out.extend((j..bi).map(Side::Second));
+        out.extend((i..ai).map(DiffSide::First));
+        out.extend((j..bi).map(DiffSide::Second));
         if ai < a.len() {
-            out.push(Side::Both(ai, bi));
+            out.push(DiffSide::Both(ai, bi));
         }
         (i, j) = (ai + 1, bi + 1);
     }
@@ -173,10 +173,10 @@ pub fn diff(a: &Plan, b: &Plan) -> Option<String> {
         writeln!(out, "{sign} {:8}{}", step.actor, same_size(step)).unwrap_or_default();
     };
     for side in sides(a, b) {
-        if let Side::First(i) | Side::Changed(i, _) = side {
+        if let DiffSide::First(i) | DiffSide::Changed(i, _) = side {
             put('-', &a.steps[i]);
         }
-        if let Side::Second(j) | Side::Changed(_, j) = side {
+        if let DiffSide::Second(j) | DiffSide::Changed(_, j) = side {
             put('+', &b.steps[j]);
         }
     }

@@ -6,13 +6,13 @@
 use std::path::{Path, PathBuf};
 
 use super::mounts::{describe, size_text};
-use super::{Facts, Outcome};
+use super::{Facts, HardenResult};
 use crate::config::defaults::{HOME, HOME_IN, HOME_SIZE, USER_NAMES};
 use crate::config::{Config, Mount, RuntimeFile};
 use crate::error::Result;
 
 /// Gives the user a home; one that the policy chose gets a line in /etc/passwd and one in /etc/group, too.
-pub fn home(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+pub fn home(config: &mut Config, facts: &Facts<'_>, out: &mut HardenResult) -> Result<()> {
     let Some(user) = config.process.as_ref().map(|p| (p.user.uid, p.user.gid)) else { return Ok(()) };
     let uid = user.0;
     let chosen = facts.overrides.user && uid != 0;
@@ -35,7 +35,7 @@ pub fn home(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result
         }
         return Ok(());
     }
-    for (path, line) in [("/etc/passwd", passwd as Line), ("/etc/group", group)] {
+    for (path, line) in [("/etc/passwd", passwd as AccountLine), ("/etc/group", group)] {
         let covered =
             !config.root.empty && config.mounts.iter().any(|m| Path::new(path).starts_with(&m.destination));
         let image = facts.bundle.account_file(path.trim_start_matches('/')).filter(|_| !covered);
@@ -110,7 +110,7 @@ fn own(config: &mut Config, facts: &Facts<'_>, (uid, gid): (u32, u32)) -> Option
 }
 
 /// Makes the line of an account file.
-type Line = fn(&str, u32, &Path) -> String;
+type AccountLine = fn(&str, u32, &Path) -> String;
 
 fn passwd(name: &str, uid: u32, home: &Path) -> String {
     format!("{name}:x:{uid}:{uid}:{name}:{}:/bin/sh", home.display())

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::posture::{Machine, Posture};
+use super::posture::{MachineFacts, Posture};
 use super::{Cure, Facts, Overrides, Policy, RULES, Verdict, apply, rule};
 use crate::bundle::Bundle;
 use crate::host::Host;
@@ -132,7 +132,7 @@ fn law(json: &Value, policy: Policy) -> Option<Vec<String>> {
         policy,
     };
     apply(&mut config, &facts).ok()?;
-    let posture = Posture::of_config(&config, Machine::of(&host));
+    let posture = Posture::of_config(&config, MachineFacts::of(&host));
     let rules = RULES.iter().filter(|rule| rule.since <= policy && !matches!(rule.cure, Cure::Author));
     let broken = rules.filter_map(|rule| match rule.verdict(&posture) {
         Verdict::Pass | Verdict::NotApplicable(_) => None,
@@ -182,7 +182,7 @@ fn every_rule_has_all_its_faces() {
 fn a_config_as_written_fails_what_it_does_not_ask_for() {
     let json = crate::config::template::spec(None).to_string();
     let config = crate::config::parse::from_slice(json.as_bytes()).unwrap();
-    let posture = Posture::of_config(&config, Machine { apparmor: true, selinux: false, landlock: 0 });
+    let posture = Posture::of_config(&config, MachineFacts { apparmor: true, selinux: false, landlock: 0 });
     let verdict = |id: &str| rule(id).unwrap().verdict(&posture);
     for id in ["non-root", "seccomp", "limits", "user-namespace", "lsm", "no-capabilities"] {
         assert_eq!(verdict(id).name(), "fail", "{id}: {:?}", verdict(id));

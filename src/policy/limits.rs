@@ -1,6 +1,6 @@
 //! Rules about memory, cpu and processes.
 
-use super::{Facts, Outcome};
+use super::{Facts, HardenResult};
 use crate::config::{Config, ConfigError, Memory, Rlimit, defaults};
 use crate::error::{Error, Result};
 
@@ -30,7 +30,7 @@ pub fn check_memory(what: &str, bytes: i64, facts: &Facts<'_>) -> Result<()> {
 }
 
 /// Limits for what the config leaves open, and swap bounded with memory.
-pub fn limits(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+pub fn limits(config: &mut Config, facts: &Facts<'_>, out: &mut HardenResult) -> Result<()> {
     let overrides = facts.overrides;
     if overrides.no_cgroups {
         return Ok(());
@@ -68,7 +68,7 @@ pub fn limits(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Resu
 }
 
 /// Bounds of what each process of a container takes of tables that the whole host shares, where the config has none.
-pub fn rlimits(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+pub fn rlimits(config: &mut Config, facts: &Facts<'_>, out: &mut HardenResult) -> Result<()> {
     let host = facts.host;
     let processes = config.resources.pids_limit.filter(|n| *n > 0).unwrap_or(defaults::PIDS) as u64;
     let files = (host.most_files.get() / 2 / processes).clamp(defaults::FILES.0, defaults::FILES.1);

@@ -32,7 +32,7 @@ use crate::tables::namespaces::NsKind;
 pub use judge::{Evidence, Judged, Severity, Verdict};
 pub use limits::{bound_sockets, check_memory};
 pub use mounts::{add_mount, row_mount};
-pub use posture::{Machine, Place, PortView, Posture};
+pub use posture::{MachineFacts, Place, PortView, Posture};
 pub use table::RULES;
 pub use volumes::{WORKING_DIRECTORY, is_closed, is_writable};
 
@@ -199,7 +199,7 @@ pub struct Facts<'a> {
 }
 
 /// How a rule hardens a config.
-pub type Harden = fn(&mut Config, &Facts<'_>, &mut Outcome) -> Result<()>;
+pub type Harden = fn(&mut Config, &Facts<'_>, &mut HardenResult) -> Result<()>;
 
 /// What makes a rule hold.
 #[derive(Clone, Copy)]
@@ -283,7 +283,7 @@ impl std::fmt::Display for Change {
 
 /// What the rules found and did.
 #[derive(Debug, Clone, Default)]
-pub struct Outcome {
+pub struct HardenResult {
     /// What was changed.
     pub changes: Vec<Change>,
     /// What the user has to know even with `--quiet`.
@@ -293,7 +293,7 @@ pub struct Outcome {
     rule: &'static str,
 }
 
-impl Outcome {
+impl HardenResult {
     fn note(&mut self, text: impl Into<String>) {
         self.changes.push(Change::new(self.rule, text));
     }
@@ -314,10 +314,10 @@ const BARE: [&str; 8] =
     ["non-root", "capabilities", "no-new-privileges", "seccomp", "limits", "rlimits", "terminal", "landlock"];
 
 /// Applies the rules of `facts.policy` to `config`.
-pub fn apply(config: &mut Config, facts: &Facts<'_>) -> Result<Outcome> {
+pub fn apply(config: &mut Config, facts: &Facts<'_>) -> Result<HardenResult> {
     facts.overrides.check()?;
     seccomp::opens_what_is_loaded(facts)?;
-    let mut outcome = Outcome::default();
+    let mut outcome = HardenResult::default();
     config.hardening.hardened = facts.policy != Policy::Privileged;
     config.hardening.terminal = match &config.process {
         Some(p) if p.terminal => Terminal::All,

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Facts, Outcome, Policy};
+use super::{Facts, HardenResult, Policy};
 use crate::config::defaults::{MASKED, MountRow, OF_NAMESPACES, PTYS, READONLY, SCRATCH, STANDARD, TMPFS};
 use crate::config::mount_options::parse_options;
 use crate::config::{Config, CopyUp, Mount};
@@ -53,7 +53,7 @@ const ATTRS: [(u64, &str); 4] = [
 ];
 
 /// The private file systems of a container, and bounded places to write.
-pub fn standard_mounts(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+pub fn standard_mounts(config: &mut Config, facts: &Facts<'_>, out: &mut HardenResult) -> Result<()> {
     let has = |config: &Config, path: &str| config.mounts.iter().any(|m| m.destination == Path::new(path));
     let memory = config.resources.memory.limit.filter(|_| !facts.overrides.no_cgroups);
     // What this machine's daemons keep in /run is not an image's.
@@ -97,7 +97,7 @@ pub fn add_mount(mounts: &mut Vec<Mount>, mount: Mount, wish: usize) {
 }
 
 /// Where a namespace is the host's, a user namespace can only be shown the host's own mount.
-fn mounts_of_the_host(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) {
+fn mounts_of_the_host(config: &mut Config, facts: &Facts<'_>, out: &mut HardenResult) {
     if !config.is_new(NsKind::User) {
         return;
     }
@@ -149,7 +149,7 @@ pub(super) fn of_the_host(m: &Mount, place: &str, options: &[&str]) -> Mount {
 }
 
 /// Options that no mount of a restricted container lacks.
-pub fn mount_options(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+pub fn mount_options(config: &mut Config, facts: &Facts<'_>, out: &mut HardenResult) -> Result<()> {
     let memory = config.resources.memory.limit.filter(|_| !facts.overrides.no_cgroups);
     let (mut changed, mut kept) = (Vec::new(), Vec::new());
     if facts.overrides.allows("suid-mounts") && config.mounts.iter().all(|m| m.bind.is_none()) {
@@ -205,7 +205,7 @@ fn throttle_of(cpu: u32) -> String {
 }
 
 /// Masked and read-only paths: the config's and the default ones.
-pub fn masks(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+pub fn masks(config: &mut Config, facts: &Facts<'_>, out: &mut HardenResult) -> Result<()> {
     if facts.overrides.allows("proc") {
         let all = |list: &[PathBuf], want: &[&str]| want.iter().all(|path| has(list, path));
         if all(&config.masked_paths, &MASKED) && all(&config.readonly_paths, &READONLY) {

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::mounts::{of_the_host, row_mount};
-use super::{Facts, NONROOT, Outcome};
+use super::{Facts, HardenResult, NONROOT};
 use crate::config::defaults::{OF_NAMESPACES, STANDARD};
-use crate::config::idmap::{self, RANGE, Source};
+use crate::config::idmap::{self, IdSource, RANGE};
 use crate::config::{Config, IdMap, Mount, Namespace};
 use crate::error::Result;
 use crate::host::Rootless;
@@ -19,7 +19,7 @@ pub fn user_namespace(
     config: &mut Config,
     facts: &Facts<'_>,
     rootless: &Rootless,
-    out: &mut Outcome,
+    out: &mut HardenResult,
 ) -> Result<()> {
     let euid = facts.host.euid;
     // A config for an ordinary user maps that user alone; any other map was chosen on purpose.
@@ -35,14 +35,14 @@ pub fn user_namespace(
         let last = uids.host.saturating_add(uids.size - 1);
         let own = format!("id {} is {} outside, the caller", uids.container, uids.host);
         match (source, &config.hardening.caller_ids) {
-            (Source::Own, Some(option)) => {
+            (IdSource::Own, Some(option)) => {
                 out.weaker(format!("{own}, for {option}: a breakout would be the caller"))
             }
-            (Source::Own, None) if mine => out.weaker(format!("{own}, as asked")),
-            (Source::Own, None) => out.weaker(format!(
+            (IdSource::Own, None) if mine => out.weaker(format!("{own}, as asked")),
+            (IdSource::Own, None) => out.weaker(format!(
                 "{own}: a breakout would be the caller; newuidmap and a range in /etc/subuid give other ids"
             )),
-            (Source::Inner, _) => {
+            (IdSource::Inner, _) => {
                 out.note(format!("ids 0-{} are {}-{last} of this user namespace", uids.size - 1, uids.host));
             }
             _ => out.note(format!(
@@ -51,7 +51,7 @@ pub fn user_namespace(
                 uids.host
             )),
         }
-        matches!(source, Source::Subordinate)
+        matches!(source, IdSource::Subordinate)
     };
     if range {
         writable_binds(config, euid, out);
@@ -62,7 +62,7 @@ pub fn user_namespace(
 
 /// With ids of a range, bind mounts of the caller's own files cannot be written, and what is written where others may is
 /// not the caller's.
-fn writable_binds(config: &Config, euid: u32, out: &mut Outcome) {
+fn writable_binds(config: &Config, euid: u32, out: &mut HardenResult) {
     let read_only = |m: &Mount| (m.attr_set | m.rec_attr_set) & libc::MOUNT_ATTR_RDONLY != 0;
     let host_tree = |m: &Mount| ["/sys", "/dev", "/proc"].iter().any(|d| m.destination.starts_with(d));
     let binds = config.mounts.iter().filter(|m| m.bind.is_some() && !read_only(m) && !host_tree(m));
@@ -80,7 +80,7 @@ fn wants_own(config: &Config, facts: &Facts<'_>) -> bool {
     facts.overrides.allows("host-user") || config.hardening.caller_ids.is_some()
 }
 
-fn choose(config: &Config, facts: &Facts<'_>, rootless: &Rootless) -> (IdMap, IdMap, Source) {
+fn choose(config: &Config, facts: &Facts<'_>, rootless: &Rootless) -> (IdMap, IdMap, IdSource) {
     let own = facts.host.subordinate.get().own;
     let range = own.filter(|(_, count)| *count >= RANGE && rootless.id_tools.is_some());
     let mine = wants_own(config, facts);
@@ -93,7 +93,7 @@ fn choose(config: &Config, facts: &Facts<'_>, rootless: &Rootless) -> (IdMap, Id
     };
     if let Some((host, _)) = range.filter(|_| fits(user)).filter(|_| facts.host.euid != 0 && !mine) {
         let map = IdMap { container: 0, host, size: RANGE };
-        return (map, map, Source::Subordinate);
+        return (map, map, IdSource::Subordinate);
     }
     let inner = (idmap::inner(&rootless.ids.0), idmap::inner(&rootless.ids.1));
     // A map of more than one id needs both capabilities in the namespace above (user_namespaces(7)).
@@ -104,14 +104,14 @@ fn choose(config: &Config, facts: &Facts<'_>, rootless: &Rootless) -> (IdMap, Id
         && uids.size > user.0
         && gids.size > user.1
     {
-        return (uids, gids, Source::Inner);
+        return (uids, gids, IdSource::Inner);
     }
     let one = |container, host| IdMap { container, host, size: 1 };
-    (one(user.0, facts.host.euid), one(user.1, rootless.egid), Source::Own)
+    (one(user.0, facts.host.euid), one(user.1, rootless.egid), IdSource::Own)
 }
 
 /// Mounts that the new user namespace allows: ids that it has, and the host's /sys where the network is the host's.
-fn fit_mounts(config: &mut Config, out: &mut Outcome) {
+fn fit_mounts(config: &mut Config, out: &mut HardenResult) {
     let own_net = config.is_new(NsKind::Net);
     let (sysfs, _, place, options) = OF_NAMESPACES[0];
     let own = STANDARD.iter().find(|row| row.fs_type == sysfs);

@@ -1,8 +1,8 @@
 //! What the rules about namespaces, users, privileges, devices and the rootfs change.
 
-use super::{ALLOW, Facts, NONROOT, Outcome, Policy};
+use super::{ALLOW, Facts, HardenResult, NONROOT, Policy};
 use crate::config::idmap;
-use crate::config::{Capabilities, Config, Guard, Namespace, Process, Terminal, defaults};
+use crate::config::{Capabilities, Config, Namespace, Process, SeccompGuard, Terminal, defaults};
 use crate::error::{Error, Result};
 use crate::tables::capabilities::CapSet;
 use crate::tables::namespaces::{NAMESPACES, NsKind};
@@ -38,7 +38,7 @@ fn process(config: &mut Config) -> Result<&mut Process> {
 }
 
 /// Missing namespaces are added; those of the host or of another container are replaced by new ones.
-pub(super) fn namespaces(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+pub(super) fn namespaces(config: &mut Config, facts: &Facts<'_>, out: &mut HardenResult) -> Result<()> {
     for row in NAMESPACES.iter().filter(|r| !matches!(r.kind, NsKind::Time | NsKind::User)) {
         let name = if row.kind == NsKind::Net { "net" } else { row.proc };
         let allow = format!("host-{name}");
@@ -68,7 +68,7 @@ pub(super) fn namespaces(config: &mut Config, facts: &Facts<'_>, out: &mut Outco
 }
 
 /// `--allow host-NAME`: the namespace whose path the config gives, else the host's.
-fn share(config: &mut Config, row: &crate::tables::namespaces::Row, out: &mut Outcome) {
+fn share(config: &mut Config, row: &crate::tables::namespaces::NamespaceRow, out: &mut HardenResult) {
     let at = config.namespaces.iter().position(|n| n.kind == row.kind);
     match at.map(|at| (at, config.namespaces[at].path.clone())) {
         Some((_, Some(path))) => {
@@ -89,7 +89,7 @@ fn share(config: &mut Config, row: &crate::tables::namespaces::Row, out: &mut Ou
 }
 
 /// A user namespace over ids that own nothing on the host.
-pub(super) fn user_namespace(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+pub(super) fn user_namespace(config: &mut Config, facts: &Facts<'_>, out: &mut HardenResult) -> Result<()> {
     if facts.overrides.allows("host-user") && facts.host.rootless.is_none() {
         if config.namespace(NsKind::User).is_some() {
             config.namespaces.retain(|n| n.kind != NsKind::User);
@@ -125,7 +125,7 @@ fn owner(config: &Config, host: &crate::host::Host) -> Option<u32> {
 }
 
 /// Ids that own nothing on the host.
-fn own_ids(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+fn own_ids(config: &mut Config, facts: &Facts<'_>, out: &mut HardenResult) -> Result<()> {
     let maps_root = idmap::maps_host_root(&config.uid_maps) || idmap::maps_host_root(&config.gid_maps);
     if let Some(rootless) = &facts.host.rootless {
         return super::rootless::user_namespace(config, facts, rootless, out);
@@ -147,7 +147,7 @@ fn own_ids(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<
     config.namespaces.insert(0, Namespace { kind: NsKind::User, path: None });
     (config.uid_maps, config.gid_maps) = (vec![map], vec![map]);
     let from = match source {
-        idmap::Source::Subordinate => "subordinate range of /etc/subuid",
+        idmap::IdSource::Subordinate => "subordinate range of /etc/subuid",
         _ => "spare range",
     };
     let why = if had { " (the config maps host root)" } else { "" };
@@ -171,7 +171,7 @@ fn own_ids(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<
     Ok(())
 }
 
-pub(super) fn non_root(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+pub(super) fn non_root(config: &mut Config, facts: &Facts<'_>, out: &mut HardenResult) -> Result<()> {
     let (uids, gids) = (config.uid_maps.clone(), config.gid_maps.clone());
     let p = process(config)?;
     if p.user.uid == 0 && !facts.overrides.allows("root") && !facts.overrides.user {
@@ -203,7 +203,7 @@ pub(super) fn non_root(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome
 }
 
 /// Ports below 1024 are for root of a network namespace; a program that is never root needs them too.
-pub(super) fn ports(config: &mut Config, _: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+pub(super) fn ports(config: &mut Config, _: &Facts<'_>, out: &mut HardenResult) -> Result<()> {
     let (key, value) = defaults::SYSCTL;
     let writable = !config.hardening.shared_proc;
     if writable && config.is_new(NsKind::Net) && config.sysctl.iter().all(|(k, _)| k != key) {
@@ -214,7 +214,7 @@ pub(super) fn ports(config: &mut Config, _: &Facts<'_>, out: &mut Outcome) -> Re
     Ok(())
 }
 
-pub(super) fn capabilities(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+pub(super) fn capabilities(config: &mut Config, facts: &Facts<'_>, out: &mut HardenResult) -> Result<()> {
     let p = process(config)?;
     let before = p.capabilities;
     let add = facts.overrides.cap_add;
@@ -223,7 +223,7 @@ pub(super) fn capabilities(config: &mut Config, facts: &Facts<'_>, out: &mut Out
     }
     // File capabilities that are set through an idmapped mount are those of the host.
     let on_the_host =
-        facts.host.rootless.is_none() && config.hardening.guards.contains(&Guard::NoSetuidFiles);
+        facts.host.rootless.is_none() && config.hardening.guards.contains(&SeccompGuard::NoSetuidFiles);
     if on_the_host && add.has(CAP_SETFCAP) {
         return Err(Error::msg(
             "--cap-add CAP_SETFCAP with a writable volume: file capabilities that the program leaves there would work on \
@@ -265,7 +265,11 @@ pub(super) fn capabilities(config: &mut Config, facts: &Facts<'_>, out: &mut Out
     Ok(())
 }
 
-pub(super) fn no_new_privileges(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+pub(super) fn no_new_privileges(
+    config: &mut Config,
+    facts: &Facts<'_>,
+    out: &mut HardenResult,
+) -> Result<()> {
     let p = process(config)?;
     let allowed = facts.overrides.allows("new-privileges");
     match (p.no_new_privileges, allowed) {
@@ -284,7 +288,7 @@ pub(super) fn no_new_privileges(config: &mut Config, facts: &Facts<'_>, out: &mu
     Ok(())
 }
 
-pub(super) fn devices(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+pub(super) fn devices(config: &mut Config, facts: &Facts<'_>, out: &mut HardenResult) -> Result<()> {
     // An ordinary user can make no node of their own: a process that watches the host's tty sees each key that is read there.
     config.hardening.no_tty = facts.host.rootless.is_some() && !terminal_is_due(config, facts);
     if facts.overrides.allows("devices") {
@@ -315,7 +319,7 @@ pub(super) fn devices(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome)
 }
 
 /// Device nodes and setuid programs that an image brings: two guards each, with the device cgroup and no_new_privs.
-pub(super) fn rootfs_options(config: &mut Config, facts: &Facts<'_>, _: &mut Outcome) -> Result<()> {
+pub(super) fn rootfs_options(config: &mut Config, facts: &Facts<'_>, _: &mut HardenResult) -> Result<()> {
     config.hardening.root_attrs |= libc::MOUNT_ATTR_NODEV;
     if !facts.overrides.allows("new-privileges") {
         config.hardening.root_attrs |= libc::MOUNT_ATTR_NOSUID;
@@ -323,7 +327,7 @@ pub(super) fn rootfs_options(config: &mut Config, facts: &Facts<'_>, _: &mut Out
     Ok(())
 }
 
-pub(super) fn readonly_rootfs(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+pub(super) fn readonly_rootfs(config: &mut Config, facts: &Facts<'_>, out: &mut HardenResult) -> Result<()> {
     let allowed = facts.overrides.allows("write-rootfs");
     match (config.root.readonly, allowed) {
         (false, false) => out.note("/ is read-only; write to /tmp, /run or /var/tmp (--allow write-rootfs)"),
@@ -353,7 +357,7 @@ fn terminal_is_due(config: &Config, facts: &Facts<'_>) -> bool {
 }
 
 /// A pty of the container's own whenever there is a terminal to be had; none where there is not.
-pub(super) fn terminal(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+pub(super) fn terminal(config: &mut Config, facts: &Facts<'_>, out: &mut HardenResult) -> Result<()> {
     let p = process(config)?;
     if facts.overrides.terminal_as_written {
         config.hardening.terminal = if p.terminal { Terminal::All } else { Terminal::None };
@@ -380,7 +384,7 @@ pub(super) fn terminal(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome
 const CAP_SYS_ADMIN: u8 = 21;
 
 /// landlock(7) beside the mounts, where the kernel has it. Never an error on an older one.
-pub(super) fn landlock(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+pub(super) fn landlock(config: &mut Config, facts: &Facts<'_>, out: &mut HardenResult) -> Result<()> {
     let abi = *facts.host.landlock.get();
     let least = if config.hardening.bare { 1 } else { 2 };
     let why = if abi == 0 {

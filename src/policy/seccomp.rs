@@ -1,7 +1,7 @@
 //! The rule about the system call filter.
 
-use super::{Facts, Outcome, Policy, SeccompAsk};
-use crate::config::{Config, Guard};
+use super::{Facts, HardenResult, Policy, SeccompAsk};
+use crate::config::{Config, SeccompGuard};
 use crate::error::{Error, Result};
 use crate::seccomp as filter;
 use crate::tables::namespaces::NsKind;
@@ -18,13 +18,13 @@ pub fn opens_what_is_loaded(facts: &Facts<'_>) -> Result<()> {
 }
 
 /// The built-in profile, or what the command line asks for instead.
-pub fn seccomp(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+pub fn seccomp(config: &mut Config, facts: &Facts<'_>, out: &mut HardenResult) -> Result<()> {
     if facts.overrides.seccomp != SeccompAsk::Default && facts.overrides.allows("ptrace") {
         out.no_effect("ptrace", "the built-in profile is not loaded (--seccomp)");
     }
     let limited = config.is_new(NsKind::User) && !config.hardening.shared_proc;
     if facts.policy == Policy::Restricted && facts.overrides.seccomp != SeccompAsk::Default && !limited {
-        config.hardening.guards.push(Guard::NoUserNamespaces);
+        config.hardening.guards.push(SeccompGuard::NoUserNamespaces);
     }
     match facts.overrides.seccomp {
         SeccompAsk::Default => {
@@ -52,7 +52,7 @@ pub fn seccomp(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Res
 }
 
 /// `--seccomp-allow NAME` and `--allow ptrace`: each is reported as the weakening that it is.
-fn weaken(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+fn weaken(config: &mut Config, facts: &Facts<'_>, out: &mut HardenResult) -> Result<()> {
     let also = if config.seccomp.is_some() { "; the config's profile must allow it too" } else { "" };
     if facts.overrides.allows("ptrace") {
         let names: Vec<_> = filter::tracing().map(String::from).collect();

@@ -6,9 +6,9 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::{Facts, Outcome};
+use super::{Facts, HardenResult};
 use crate::config::idmap;
-use crate::config::{Config, Guard, IdMap, Mount};
+use crate::config::{Config, IdMap, Mount, SeccompGuard};
 use crate::error::{Error, Result};
 use crate::sys::fs;
 use crate::tables::namespaces::NsKind;
@@ -28,7 +28,7 @@ pub fn is_closed(meta: &std::fs::Metadata) -> bool {
 }
 
 /// Maps the owner of each volume to the container's user.
-pub fn volumes(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Result<()> {
+pub fn volumes(config: &mut Config, facts: &Facts<'_>, out: &mut HardenResult) -> Result<()> {
     if facts.host.rootless.is_some() {
         if config.mounts.iter().any(|m| m.volume.is_some() && is_writable(m)) {
             no_setuid_files(&mut config.hardening.guards);
@@ -90,9 +90,9 @@ pub fn volumes(config: &mut Config, facts: &Facts<'_>, out: &mut Outcome) -> Res
 }
 
 /// A setuid file in a volume would be one of the host's, for every user who can reach it there.
-fn no_setuid_files(guards: &mut Vec<Guard>) {
-    if !guards.contains(&Guard::NoSetuidFiles) {
-        guards.push(Guard::NoSetuidFiles);
+fn no_setuid_files(guards: &mut Vec<SeccompGuard>) {
+    if !guards.contains(&SeccompGuard::NoSetuidFiles) {
+        guards.push(SeccompGuard::NoSetuidFiles);
     }
 }
 

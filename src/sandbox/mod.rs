@@ -42,8 +42,8 @@ use std::time::Duration;
 use crate::cgroup::Manager;
 use crate::cli::{self, Verb};
 use crate::error::{Error, Result};
-use crate::launch::options::{Row, Says, Shape, row, verbs};
-use crate::launch::value::{Launch, Root};
+use crate::launch::options::{OptionRow, Says, ValueShape, row, verbs};
+use crate::launch::value::{Launch, RootSource};
 use crate::plan::Plan;
 use crate::plan::check::Checked;
 use crate::policy::Policy;
@@ -61,9 +61,9 @@ pub struct Sandbox {
     state_root: Option<PathBuf>,
     cgroup_manager: Option<Manager>,
     policy_file: Option<PathBuf>,
-    root: Root,
+    root: RootSource,
     name: Option<String>,
-    options: Vec<(&'static Row, String)>,
+    options: Vec<(&'static OptionRow, String)>,
     args: Vec<OsString>,
     current_dir: Option<PathBuf>,
     stdio: [Option<Stdio>; 3],
@@ -79,7 +79,7 @@ impl Sandbox {
             state_root: None,
             cgroup_manager: None,
             policy_file: None,
-            root: Root::Host,
+            root: RootSource::Host,
             name: None,
             options: Vec::new(),
             args: vec![program.into()],
@@ -91,7 +91,7 @@ impl Sandbox {
 
     /// A sandbox for the program that a bundle's config.json names.
     pub fn bundle(dir: impl Into<PathBuf>) -> Self {
-        Sandbox { root: Root::Bundle(dir.into()), args: Vec::new(), ..Sandbox::new("") }
+        Sandbox { root: RootSource::Bundle(dir.into()), args: Vec::new(), ..Sandbox::new("") }
     }
 
     /// The `safebox` program [default: the one in `$PATH`].
@@ -121,7 +121,7 @@ impl Sandbox {
 
     /// A directory as root file system, in place of the host's programs.
     pub fn rootfs(&mut self, dir: impl Into<PathBuf>) -> &mut Self {
-        self.root = Root::Directory(dir.into());
+        self.root = RootSource::Directory(dir.into());
         self
     }
 
@@ -356,13 +356,15 @@ impl Sandbox {
         words.push(verb.into());
         words.extend(own.iter().map(OsString::from));
         match &self.root {
-            Root::Host => {}
-            Root::Directory(dir) => words.extend(["--rootfs".into(), dir.into()]),
+            RootSource::Host => {}
+            RootSource::Directory(dir) => words.extend(["--rootfs".into(), dir.into()]),
             // With a slash it is a bundle, whatever its name.
-            Root::Bundle(dir) => words.push(std::path::absolute(dir).unwrap_or_else(|_| dir.clone()).into()),
+            RootSource::Bundle(dir) => {
+                words.push(std::path::absolute(dir).unwrap_or_else(|_| dir.clone()).into())
+            }
         }
         for (row, value) in self.options.iter().filter(|(row, _)| row.verbs & bit != 0) {
-            let flag = matches!(row.says, Says::Flag(_) | Says::Refused(Shape::Flag, _));
+            let flag = matches!(row.says, Says::Flag(_) | Says::Refused(ValueShape::Flag, _));
             // In one word: a value may begin with a dash.
             let value = if flag { String::new() } else { format!("={value}") };
             words.push(format!("--{}{value}", row.long).into());

@@ -17,7 +17,7 @@ pub fn arguments(fd: RawFd) -> [String; 2] {
 }
 
 /// A command line in a sealed file, which no process can change.
-pub fn seal(words: &[OsString]) -> sys::Result<OwnedFd> {
+pub fn seal(words: &[OsString]) -> sys::SysResult<OwnedFd> {
     let mut bytes = Vec::new();
     for word in words {
         if word.as_bytes().contains(&0) {

@@ -31,7 +31,7 @@ pub(super) const RET: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 /// Comparison operator for an argument. All 64 bits are compared unless a mask is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub enum Op {
+pub enum CompareOp {
     Ne,
     Lt,
     Le,
@@ -47,8 +47,8 @@ pub struct Cond {
     /// Index of the argument, 0..=5.
     pub arg: u8,
     /// Operator.
-    pub op: Op,
-    /// For [`Op::MaskedEq`]: the mask.
+    pub op: CompareOp,
+    /// For [`CompareOp::MaskedEq`]: the mask.
     pub mask: u64,
     /// The value to compare with.
     pub value: u64,
@@ -56,7 +56,7 @@ pub struct Cond {
 
 /// Result for a system call if all conditions hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum BpfVerdict {
     /// Ends the filter with this `SECCOMP_RET_*` value.
     Return(u32),
     /// Continues with libseccomp's program.
@@ -65,11 +65,11 @@ pub enum Verdict {
 
 /// Conditions, and the verdict if all of them hold.
 #[derive(Debug, Clone)]
-pub struct Check {
+pub struct BpfCheck {
     /// Empty: always true.
     pub when: Vec<Cond>,
     /// The verdict.
-    pub verdict: Verdict,
+    pub verdict: BpfVerdict,
 }
 
 /// System calls with higher numbers get `ENOSYS`.
@@ -88,44 +88,44 @@ pub struct Section {
     pub audit_arch: u32,
     /// Checks by system call number. The first check that holds decides; if none holds, libseccomp's program
     /// decides.
-    pub checks: Vec<(u32, Vec<Check>)>,
+    pub checks: Vec<(u32, Vec<BpfCheck>)>,
     /// `None`: no upper limit.
     pub newest: Option<Newest>,
 }
 
 /// Target of a jump: the next instruction, or a label.
 #[derive(Debug, Clone, Copy)]
-enum To {
+enum JumpTarget {
     Next,
     Label(usize),
 }
 
-struct Draft {
+struct BpfDraft {
     code: u16,
     k: u32,
-    yes: To,
-    no: To,
+    yes: JumpTarget,
+    no: JumpTarget,
 }
 
 /// Instructions with forward labels.
 #[derive(Default)]
 struct Assembler {
-    drafts: Vec<Draft>,
+    drafts: Vec<BpfDraft>,
     labels: Vec<usize>,
 }
 
 impl Assembler {
     fn push(&mut self, code: u16, k: u32) {
-        self.drafts.push(Draft { code, k, yes: To::Next, no: To::Next });
+        self.drafts.push(BpfDraft { code, k, yes: JumpTarget::Next, no: JumpTarget::Next });
     }
 
-    fn jump(&mut self, code: u16, k: u32, yes: To, no: To) {
-        self.drafts.push(Draft { code, k, yes, no });
+    fn jump(&mut self, code: u16, k: u32, yes: JumpTarget, no: JumpTarget) {
+        self.drafts.push(BpfDraft { code, k, yes, no });
     }
 
     /// An unconditional jump. Its distance is not limited to 255.
     fn goto(&mut self, label: usize) {
-        self.drafts.push(Draft { code: JA, k: 0, yes: To::Label(label), no: To::Next });
+        self.drafts.push(BpfDraft { code: JA, k: 0, yes: JumpTarget::Label(label), no: JumpTarget::Next });
     }
 
     fn label(&mut self) -> usize {
@@ -141,15 +141,15 @@ impl Assembler {
     /// Continues if the loaded word equals `k`, else jumps to `label` at any distance.
     fn unless_equal(&mut self, k: u32, label: usize) {
         let equal = self.label();
-        self.jump(JEQ, k, To::Label(equal), To::Next);
+        self.jump(JEQ, k, JumpTarget::Label(equal), JumpTarget::Next);
         self.goto(label);
         self.place(equal);
     }
 
     fn finish(self) -> Result<Vec<sock_filter>, String> {
-        let distance = |at: usize, to: To| match to {
-            To::Next => Some(0),
-            To::Label(l) => self.labels[l].checked_sub(at + 1),
+        let distance = |at: usize, to: JumpTarget| match to {
+            JumpTarget::Next => Some(0),
+            JumpTarget::Label(l) => self.labels[l].checked_sub(at + 1),
         };
         let mut out = Vec::with_capacity(self.drafts.len());
         for (at, d) in self.drafts.iter().enumerate() {
@@ -182,24 +182,29 @@ fn high(arg: u8) -> u32 {
 /// Continues if the condition holds, else jumps to `fail`.
 fn condition(asm: &mut Assembler, cond: &Cond, fail: usize) {
     let (hi, lo) = ((cond.value >> 32) as u32, cond.value as u32);
-    let (fail, holds) = (To::Label(fail), asm.label());
+    let (fail, holds) = (JumpTarget::Label(fail), asm.label());
     // The high halves decide most comparisons, unless they are equal.
-    let compare = |asm: &mut Assembler, above: To, below: To, code: u16, yes: To, no: To| {
+    let compare = |asm: &mut Assembler,
+                   above: JumpTarget,
+                   below: JumpTarget,
+                   code: u16,
+                   yes: JumpTarget,
+                   no: JumpTarget| {
         asm.push(LD_ABS, high(cond.arg));
-        asm.jump(JGT, hi, above, To::Next);
-        asm.jump(JEQ, hi, To::Next, below);
+        asm.jump(JGT, hi, above, JumpTarget::Next);
+        asm.jump(JEQ, hi, JumpTarget::Next, below);
         asm.push(LD_ABS, low(cond.arg));
         asm.jump(code, lo, yes, no);
     };
-    let ok = To::Label(holds);
+    let ok = JumpTarget::Label(holds);
     match cond.op {
-        Op::Eq => compare(asm, fail, fail, JEQ, To::Next, fail),
-        Op::Ne => compare(asm, ok, ok, JEQ, fail, To::Next),
-        Op::Gt => compare(asm, ok, fail, JGT, To::Next, fail),
-        Op::Ge => compare(asm, ok, fail, JGE, To::Next, fail),
-        Op::Lt => compare(asm, fail, ok, JGE, fail, To::Next),
-        Op::Le => compare(asm, fail, ok, JGT, fail, To::Next),
-        Op::MaskedEq => {
+        CompareOp::Eq => compare(asm, fail, fail, JEQ, JumpTarget::Next, fail),
+        CompareOp::Ne => compare(asm, ok, ok, JEQ, fail, JumpTarget::Next),
+        CompareOp::Gt => compare(asm, ok, fail, JGT, JumpTarget::Next, fail),
+        CompareOp::Ge => compare(asm, ok, fail, JGE, JumpTarget::Next, fail),
+        CompareOp::Lt => compare(asm, fail, ok, JGE, fail, JumpTarget::Next),
+        CompareOp::Le => compare(asm, fail, ok, JGT, fail, JumpTarget::Next),
+        CompareOp::MaskedEq => {
             let want = cond.value & cond.mask;
             masked(asm, high(cond.arg), (cond.mask >> 32) as u32, (want >> 32) as u32, fail);
             masked(asm, low(cond.arg), cond.mask as u32, want as u32, fail);
@@ -209,7 +214,7 @@ fn condition(asm: &mut Assembler, cond: &Cond, fail: usize) {
 }
 
 /// One half of a masked comparison. If the mask has no bit in it, the half is skipped.
-fn masked(asm: &mut Assembler, offset: u32, mask: u32, want: u32, fail: To) {
+fn masked(asm: &mut Assembler, offset: u32, mask: u32, want: u32, fail: JumpTarget) {
     if mask == 0 {
         return;
     }
@@ -217,11 +222,11 @@ fn masked(asm: &mut Assembler, offset: u32, mask: u32, want: u32, fail: To) {
     if mask != u32::MAX {
         asm.push(AND, mask);
     }
-    asm.jump(JEQ, want, To::Next, fail);
+    asm.jump(JEQ, want, JumpTarget::Next, fail);
 }
 
 /// All checks of one system call. Its number is loaded; another number jumps to `other`.
-fn checks(asm: &mut Assembler, nr: u32, checks: &[Check], other: usize, pass: usize) {
+fn checks(asm: &mut Assembler, nr: u32, checks: &[BpfCheck], other: usize, pass: usize) {
     asm.unless_equal(nr, other);
     for check in checks {
         let fail = asm.label();
@@ -229,8 +234,8 @@ fn checks(asm: &mut Assembler, nr: u32, checks: &[Check], other: usize, pass: us
             condition(asm, cond, fail);
         }
         match check.verdict {
-            Verdict::Return(value) => asm.push(RET, value),
-            Verdict::Pass => asm.goto(pass),
+            BpfVerdict::Return(value) => asm.push(RET, value),
+            BpfVerdict::Pass => asm.goto(pass),
         }
         asm.place(fail);
         if check.when.is_empty() {
@@ -247,14 +252,14 @@ fn newest(asm: &mut Assembler, newest: Newest, audit_arch: u32, enosys: u32) {
     let refuse = asm.label();
     if audit_arch == AUDIT_ARCH_X86_64 {
         let native = asm.label();
-        asm.jump(JGE, X32_BIT, To::Next, To::Label(native));
+        asm.jump(JGE, X32_BIT, JumpTarget::Next, JumpTarget::Label(native));
         match newest.x32 {
-            Some(x32) => asm.jump(JGT, x32, To::Label(refuse), To::Label(end)),
+            Some(x32) => asm.jump(JGT, x32, JumpTarget::Label(refuse), JumpTarget::Label(end)),
             None => asm.goto(end),
         }
         asm.place(native);
     }
-    asm.jump(JGT, newest.native, To::Label(refuse), To::Label(end));
+    asm.jump(JGT, newest.native, JumpTarget::Label(refuse), JumpTarget::Label(end));
     asm.place(refuse);
     asm.push(RET, enosys);
     asm.place(end);

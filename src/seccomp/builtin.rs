@@ -7,14 +7,14 @@
 //! allowed when the container has the capability that the kernel requires: the filter would only repeat the
 //! kernel's check.
 //!
-//! [`Rule`]s check arguments: the rules of one system call are tried in order and the first match decides.
+//! [`ArgumentRule`]s check arguments: the rules of one system call are tried in order and the first match decides.
 //! All of them compare C `int`s, of which the kernel reads only the low 32 bits. So all of them use [`int`]
 //! or [`bits`], which mask the high bits: `TIOCSTI | 1 << 32` is TIOCSTI.
 
 mod rows;
 
-use super::bpf::{Cond, Op};
-pub use rows::{Action, Cap, Group, Rule};
+use super::bpf::{CompareOp, Cond};
+pub use rows::{ArgumentRule, Cap, Group, SyscallAction};
 
 const SYS_ADMIN: Option<Cap> = Some(Cap { name: "CAP_SYS_ADMIN", bit: 21 });
 const DAC_READ_SEARCH: Option<Cap> = Some(Cap { name: "CAP_DAC_READ_SEARCH", bit: 2 });
@@ -35,24 +35,24 @@ const PERFMON: Option<Cap> = Some(Cap { name: "CAP_PERFMON", bit: 38 });
 const BPF: Option<Cap> = Some(Cap { name: "CAP_BPF", bit: 39 });
 
 /// Refused as the kernel refuses an unprivileged caller.
-const EPERM: Action = Action::Errno(libc::EPERM);
+const EPERM: SyscallAction = SyscallAction::Errno(libc::EPERM);
 
 /// A C `int` argument equals `value`: compares the low 32 bits and ignores the rest, as the kernel does.
 const fn int(arg: u8, value: u64) -> Cond {
-    Cond { arg, op: Op::MaskedEq, mask: 0xffff_ffff, value }
+    Cond { arg, op: CompareOp::MaskedEq, mask: 0xffff_ffff, value }
 }
 
 /// Of the bits of `mask`, exactly the bits of `value` are set.
 const fn bits(arg: u8, mask: u64, value: u64) -> Cond {
-    Cond { arg, op: Op::MaskedEq, mask, value }
+    Cond { arg, op: CompareOp::MaskedEq, mask, value }
 }
 
-const fn rule(syscall: &'static str, when: &'static [Cond], action: Action) -> Rule {
-    Rule { syscall, caps: None, when, action }
+const fn rule(syscall: &'static str, when: &'static [Cond], action: SyscallAction) -> ArgumentRule {
+    ArgumentRule { syscall, caps: None, when, action }
 }
 
-const fn rule_with(caps: Option<Cap>, syscall: &'static str, when: &'static [Cond]) -> Rule {
-    Rule { syscall, caps, when, action: Action::Allow }
+const fn rule_with(caps: Option<Cap>, syscall: &'static str, when: &'static [Cond]) -> ArgumentRule {
+    ArgumentRule { syscall, caps, when, action: SyscallAction::Allow }
 }
 
 /// The `CLONE_NEW*` flags of clone(2): mount, cgroup, uts, ipc, user, pid, network. `CLONE_NEWTIME` shares
@@ -87,13 +87,13 @@ const fn kind(of: u64) -> Cond {
 }
 
 /// The errno of a kernel without the address family; programs fall back, for example from IPv6 to IPv4.
-const NO_FAMILY: Action = Action::Errno(libc::EAFNOSUPPORT);
+const NO_FAMILY: SyscallAction = SyscallAction::Errno(libc::EAFNOSUPPORT);
 /// The errno of a kernel without that netlink protocol; for libaudit it means that there is no audit.
-const NO_PROTOCOL: Action = Action::Errno(libc::EPROTONOSUPPORT);
+const NO_PROTOCOL: SyscallAction = SyscallAction::Errno(libc::EPROTONOSUPPORT);
 
 /// A group that is allowed by number alone.
 const fn allow(name: &'static str, doc: &'static str, syscalls: &'static [&'static str]) -> Group {
-    Group { name, doc, caps: None, action: Action::Allow, syscalls, rules: &[] }
+    Group { name, doc, caps: None, action: SyscallAction::Allow, syscalls, rules: &[] }
 }
 
 /// A group that is refused with `EPERM` without the capability.
@@ -114,7 +114,7 @@ const fn absent(
     caps: Option<Cap>,
     syscalls: &'static [&'static str],
 ) -> Group {
-    Group { name, doc, caps, action: Action::Errno(libc::ENOSYS), syscalls, rules: &[] }
+    Group { name, doc, caps, action: SyscallAction::Errno(libc::ENOSYS), syscalls, rules: &[] }
 }
 
 /// The profile. It lists the names of all architectures; names that the native one lacks are skipped.
@@ -168,7 +168,7 @@ pub static GROUPS: &[Group] = &[
         doc: "fs.aio-max-nr is one limit for the whole host, and one container could use it up; nginx, \
               MySQL and MariaDB fall back to threads on ENOSYS",
         caps: None,
-        action: Action::Errno(libc::ENOSYS),
+        action: SyscallAction::Errno(libc::ENOSYS),
         syscalls: &["io_cancel", "io_destroy", "io_getevents", "io_pgetevents", "io_setup", "io_submit"],
         rules: &[],
     },
@@ -263,28 +263,28 @@ pub static GROUPS: &[Group] = &[
               MPTCP, UDP-Lite, ...) autoload rarely reviewed kernel modules, a frequent source of privilege \
               escalation",
         caps: None,
-        action: Action::Allow,
+        action: SyscallAction::Allow,
         syscalls: &[],
         rules: &[
-            rule("socket", &[int(0, AF_UNIX)], Action::Allow),
-            rule("socket", &[int(0, AF_INET), kind(STREAM), int(2, 0)], Action::Allow),
-            rule("socket", &[int(0, AF_INET), kind(STREAM), int(2, TCP)], Action::Allow),
-            rule("socket", &[int(0, AF_INET), kind(DGRAM), int(2, 0)], Action::Allow),
-            rule("socket", &[int(0, AF_INET), kind(DGRAM), int(2, UDP)], Action::Allow),
-            rule("socket", &[int(0, AF_INET), kind(DGRAM), int(2, ICMP)], Action::Allow),
+            rule("socket", &[int(0, AF_UNIX)], SyscallAction::Allow),
+            rule("socket", &[int(0, AF_INET), kind(STREAM), int(2, 0)], SyscallAction::Allow),
+            rule("socket", &[int(0, AF_INET), kind(STREAM), int(2, TCP)], SyscallAction::Allow),
+            rule("socket", &[int(0, AF_INET), kind(DGRAM), int(2, 0)], SyscallAction::Allow),
+            rule("socket", &[int(0, AF_INET), kind(DGRAM), int(2, UDP)], SyscallAction::Allow),
+            rule("socket", &[int(0, AF_INET), kind(DGRAM), int(2, ICMP)], SyscallAction::Allow),
             rule_with(NET_RAW, "socket", &[int(0, AF_INET), kind(RAW)]),
             // The errno of the kernel for an unprivileged caller.
             rule("socket", &[int(0, AF_INET), kind(RAW)], EPERM),
             rule("socket", &[int(0, AF_INET)], NO_PROTOCOL),
-            rule("socket", &[int(0, AF_INET6), kind(STREAM), int(2, 0)], Action::Allow),
-            rule("socket", &[int(0, AF_INET6), kind(STREAM), int(2, TCP)], Action::Allow),
-            rule("socket", &[int(0, AF_INET6), kind(DGRAM), int(2, 0)], Action::Allow),
-            rule("socket", &[int(0, AF_INET6), kind(DGRAM), int(2, UDP)], Action::Allow),
-            rule("socket", &[int(0, AF_INET6), kind(DGRAM), int(2, ICMPV6)], Action::Allow),
+            rule("socket", &[int(0, AF_INET6), kind(STREAM), int(2, 0)], SyscallAction::Allow),
+            rule("socket", &[int(0, AF_INET6), kind(STREAM), int(2, TCP)], SyscallAction::Allow),
+            rule("socket", &[int(0, AF_INET6), kind(DGRAM), int(2, 0)], SyscallAction::Allow),
+            rule("socket", &[int(0, AF_INET6), kind(DGRAM), int(2, UDP)], SyscallAction::Allow),
+            rule("socket", &[int(0, AF_INET6), kind(DGRAM), int(2, ICMPV6)], SyscallAction::Allow),
             rule_with(NET_RAW, "socket", &[int(0, AF_INET6), kind(RAW)]),
             rule("socket", &[int(0, AF_INET6), kind(RAW)], EPERM),
             rule("socket", &[int(0, AF_INET6)], NO_PROTOCOL),
-            rule("socket", &[int(0, AF_NETLINK), int(2, NETLINK_ROUTE)], Action::Allow),
+            rule("socket", &[int(0, AF_NETLINK), int(2, NETLINK_ROUTE)], SyscallAction::Allow),
             rule_with(AUDIT_WRITE, "socket", &[int(0, AF_NETLINK), int(2, NETLINK_AUDIT)]),
             rule_with(NET_ADMIN, "socket", &[int(0, AF_NETLINK)]),
             rule("socket", &[int(0, AF_NETLINK)], NO_PROTOCOL),
@@ -292,11 +292,11 @@ pub static GROUPS: &[Group] = &[
             rule("socket", &[], NO_FAMILY),
             // Of the allowed families only AF_UNIX supports socketpair; for the others the kernel returns
             // EOPNOTSUPP.
-            rule("socketpair", &[int(0, AF_UNIX)], Action::Allow),
+            rule("socketpair", &[int(0, AF_UNIX)], SyscallAction::Allow),
             // The kernel would create the sockets, and load the protocol's module, before it returns the
             // error.
-            rule("socketpair", &[int(0, AF_INET)], Action::Errno(libc::EOPNOTSUPP)),
-            rule("socketpair", &[int(0, AF_INET6)], Action::Errno(libc::EOPNOTSUPP)),
+            rule("socketpair", &[int(0, AF_INET)], SyscallAction::Errno(libc::EOPNOTSUPP)),
+            rule("socketpair", &[int(0, AF_INET6)], SyscallAction::Errno(libc::EOPNOTSUPP)),
             rule("socketpair", &[], NO_FAMILY),
         ],
     },
@@ -306,13 +306,13 @@ pub static GROUPS: &[Group] = &[
               outside executes (CVE-2017-5226); the kernel reads the request as 32 bits (CVE-2019-10063); \
               TIOCSETD autoloads rarely reviewed line disciplines (CVE-2017-2636)",
         caps: None,
-        action: Action::Allow,
+        action: SyscallAction::Allow,
         syscalls: &[],
         rules: &[
             rule("ioctl", &[int(1, TIOCSTI)], EPERM),
             rule("ioctl", &[int(1, TIOCLINUX)], EPERM),
             rule("ioctl", &[int(1, TIOCSETD)], EPERM),
-            rule("ioctl", &[], Action::Allow),
+            rule("ioctl", &[], SyscallAction::Allow),
         ],
     },
     Group {
@@ -320,14 +320,14 @@ pub static GROUPS: &[Group] = &[
         doc: "PER_LINUX, PER_LINUX32, each with UNAME26, and the query; not ADDR_NO_RANDOMIZE or \
               READ_IMPLIES_EXEC, which weaken every program executed later",
         caps: None,
-        action: Action::Allow,
+        action: SyscallAction::Allow,
         syscalls: &[],
         rules: &[
-            rule("personality", &[int(0, 0)], Action::Allow),
-            rule("personality", &[int(0, 0x8)], Action::Allow),
-            rule("personality", &[int(0, 0x2_0000)], Action::Allow),
-            rule("personality", &[int(0, 0x2_0008)], Action::Allow),
-            rule("personality", &[int(0, 0xffff_ffff)], Action::Allow),
+            rule("personality", &[int(0, 0)], SyscallAction::Allow),
+            rule("personality", &[int(0, 0x8)], SyscallAction::Allow),
+            rule("personality", &[int(0, 0x2_0000)], SyscallAction::Allow),
+            rule("personality", &[int(0, 0x2_0008)], SyscallAction::Allow),
+            rule("personality", &[int(0, 0xffff_ffff)], SyscallAction::Allow),
             rule("personality", &[], EPERM),
         ],
     },
@@ -339,12 +339,12 @@ pub static GROUPS: &[Group] = &[
         syscalls: &["setns", "unshare"],
         rules: &[
             rule_with(SYS_ADMIN, "clone", &[]),
-            rule("clone", &[bits(0, CLONE_NEW, 0)], Action::Allow),
+            rule("clone", &[bits(0, CLONE_NEW, 0)], SyscallAction::Allow),
             rule("clone", &[], EPERM),
             // clone3 takes its flags through a pointer, which a filter cannot read. On ENOSYS libc falls back
             // to clone; it would take EPERM as the final result.
             rule_with(SYS_ADMIN, "clone3", &[]),
-            rule("clone3", &[], Action::Errno(libc::ENOSYS)),
+            rule("clone3", &[], SyscallAction::Errno(libc::ENOSYS)),
         ],
     },
     // ---- refused without the capability that the kernel requires ----

@@ -24,9 +24,9 @@ use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::{Filter, Mode, bpf, library, profile};
+use super::{Filter, FilterSource, bpf, library, profile};
 use crate::config::ConfigError;
-use crate::sys::replace::{Kind, replace_path};
+use crate::sys::replace::{ReplaceMode, replace_path};
 
 /// Changes when the layout of the file changes.
 const MAGIC: &[u8; 8] = b"SBXBPF\x00\x03";
@@ -38,7 +38,7 @@ const MOST_FILES: usize = 64;
 /// A hit updates the modification time as a use mark, if it is older than this: one system call per hour.
 const MARKED: std::time::Duration = std::time::Duration::from_secs(3600);
 
-type Key = [u8; 32];
+type CacheKey = [u8; 32];
 
 /// Hash of everything except the profile that decides the result of a compilation: the sources of this
 /// module. The compiler computes it, so a filter that an older rule table produced never matches, not even
@@ -69,7 +69,7 @@ const fn fnv1a(parts: &[&[u8]]) -> u64 {
 }
 
 /// See [`super::compile_cached`].
-pub fn compile_cached(mode: &Mode, dir: &Path) -> Result<Filter, ConfigError> {
+pub fn compile_cached(mode: &FilterSource, dir: &Path) -> Result<Filter, ConfigError> {
     let Some(key) = key(mode) else { return super::compile(mode) };
     let path = dir.join(file_name(&key));
     if let Some(filter) = load(mode, dir, &path, &key)? {
@@ -83,7 +83,7 @@ pub fn compile_cached(mode: &Mode, dir: &Path) -> Result<Filter, ConfigError> {
 }
 
 /// Everything that the result depends on; `None`: no key is possible, so the cache is not used.
-fn key(mode: &Mode) -> Option<Key> {
+fn key(mode: &FilterSource) -> Option<CacheKey> {
     let version = libseccomp::ScmpVersion::current().ok()?;
     let mut hash = Blake2b256::new();
     hash.update(concat!(env!("CARGO_PKG_VERSION"), "\0"));
@@ -92,7 +92,7 @@ fn key(mode: &Mode) -> Option<Key> {
         hash.update(number.to_ne_bytes());
     }
     match mode {
-        Mode::BuiltIn { caps, allow } => {
+        FilterSource::BuiltIn { caps, allow } => {
             hash.update(b"built-in");
             for name in allow {
                 hash.update(name.as_bytes());
@@ -101,7 +101,7 @@ fn key(mode: &Mode) -> Option<Key> {
             hash.update(caps.0.to_ne_bytes());
         }
         // The fields are written in the order of the type's declaration, so equal profiles have equal bytes.
-        Mode::Profile(profile) => {
+        FilterSource::Profile(profile) => {
             hash.update(b"profile");
             hash.update(serde_json::to_vec(profile).ok()?);
         }
@@ -109,7 +109,7 @@ fn key(mode: &Mode) -> Option<Key> {
     Some(hash.finalize().into())
 }
 
-fn file_name(key: &Key) -> String {
+fn file_name(key: &CacheKey) -> String {
     const DIGITS: [char; 16] =
         ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
     key.iter().flat_map(|b| [b >> 4, b & 15]).map(|d| DIGITS[usize::from(d)]).collect()
@@ -117,13 +117,13 @@ fn file_name(key: &Key) -> String {
 
 /// The cached filter; `None` if there is none that can be trusted. The listener is not cached: it comes from
 /// the config, and its errors are the only possible errors here.
-fn load(mode: &Mode, dir: &Path, path: &Path, key: &Key) -> Result<Option<Filter>, ConfigError> {
+fn load(mode: &FilterSource, dir: &Path, path: &Path, key: &CacheKey) -> Result<Option<Filter>, ConfigError> {
     let Some((instructions, flags)) = read(dir, path).and_then(|bytes| decode(&bytes, key)) else {
         return Ok(None);
     };
     let listener = match mode {
-        Mode::BuiltIn { .. } => None,
-        Mode::Profile(profile) => profile::listener(profile)?,
+        FilterSource::BuiltIn { .. } => None,
+        FilterSource::Profile(profile) => profile::listener(profile)?,
     };
     Ok(Some(Filter { instructions, flags, listener }))
 }
@@ -160,7 +160,7 @@ fn exclusively(user: u32, meta: &fs::Metadata) -> bool {
 }
 
 /// The program and its flags, if the bytes are complete and belong to `key`.
-fn decode(bytes: &[u8], key: &Key) -> Option<(Vec<libc::sock_filter>, u32)> {
+fn decode(bytes: &[u8], key: &CacheKey) -> Option<(Vec<libc::sock_filter>, u32)> {
     let (header, program) = bytes.split_at_checked(HEADER)?;
     let (magic, rest) = header.split_first_chunk::<8>()?;
     let (file_key, rest) = rest.split_first_chunk::<32>()?;
@@ -174,14 +174,14 @@ fn decode(bytes: &[u8], key: &Key) -> Option<(Vec<libc::sock_filter>, u32)> {
     Some((instructions, u32::from_ne_bytes(*flags)))
 }
 
-fn encode(key: &Key, filter: &Filter) -> Vec<u8> {
+fn encode(key: &CacheKey, filter: &Filter) -> Vec<u8> {
     let program = library::encode(&filter.instructions);
     let flags = filter.flags.to_ne_bytes();
     let sum = checksum(key, flags, &program);
     [MAGIC.as_slice(), key, &sum, &flags, &[0; 4], &program].concat()
 }
 
-fn checksum(key: &Key, flags: [u8; 4], program: &[u8]) -> Key {
+fn checksum(key: &CacheKey, flags: [u8; 4], program: &[u8]) -> CacheKey {
     let mut hash = Blake2b256::new();
     hash.update(key);
     hash.update(flags);
@@ -190,7 +190,7 @@ fn checksum(key: &Key, flags: [u8; 4], program: &[u8]) -> Key {
 }
 
 /// Writes the file under a unique temporary name and renames it, so a reader sees the complete file or none.
-fn store(dir: &Path, path: &Path, key: &Key, filter: &Filter) -> io::Result<()> {
+fn store(dir: &Path, path: &Path, key: &CacheKey, filter: &Filter) -> io::Result<()> {
     if let Err(e) = DirBuilder::new().mode(0o700).create(dir)
         && e.kind() != io::ErrorKind::AlreadyExists
     {
@@ -201,7 +201,7 @@ fn store(dir: &Path, path: &Path, key: &Key, filter: &Filter) -> io::Result<()> 
         return Err(io::ErrorKind::PermissionDenied.into());
     }
     prune(dir)?;
-    replace_path(&temporary(path), path, &encode(key, filter), Kind::PRIVATE)
+    replace_path(&temporary(path), path, &encode(key, filter), ReplaceMode::PRIVATE)
 }
 
 /// A unique temporary name: processes differ by pid, threads by the counter, and a stale file of a dead
@@ -238,13 +238,13 @@ mod tests {
     use crate::tables::capabilities::CapSet;
     use std::os::unix::fs::{PermissionsExt, symlink};
 
-    const MODE: Mode = Mode::BuiltIn { caps: CapSet::EMPTY, allow: Vec::new() };
+    const MODE: FilterSource = FilterSource::BuiltIn { caps: CapSet::EMPTY, allow: Vec::new() };
 
     struct Cached {
         _parent: tempfile::TempDir,
         dir: PathBuf,
         path: PathBuf,
-        key: Key,
+        key: CacheKey,
     }
 
     /// A directory that contains the built-in profile.
@@ -300,7 +300,7 @@ mod tests {
     #[test]
     fn a_file_made_for_another_key_is_refused() {
         let c = filled();
-        let other = Mode::BuiltIn { caps: CapSet(u64::MAX), allow: Vec::new() };
+        let other = FilterSource::BuiltIn { caps: CapSet(u64::MAX), allow: Vec::new() };
         compile_cached(&other, &c.dir).unwrap();
         let other = c.dir.join(file_name(&key(&other).unwrap()));
         assert!(hit(&c));
@@ -373,7 +373,7 @@ mod tests {
             fs::write(&path, "").unwrap();
             old(&path, 2 + i);
         }
-        let other = Mode::BuiltIn { caps: CapSet(1), allow: Vec::new() };
+        let other = FilterSource::BuiltIn { caps: CapSet(1), allow: Vec::new() };
         compile_cached(&other, &c.dir).unwrap();
         let left: Vec<_> = fs::read_dir(&c.dir).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(left.len(), MOST_FILES * 3 / 4);

@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::config::{ConfigError, Guard, LinuxSeccomp};
+use crate::config::{ConfigError, LinuxSeccomp, SeccompGuard};
 
 /// `S_ISUID` and `S_ISGID`.
 const SET_ID: [u64; 2] = [0o4000, 0o2000];
@@ -22,11 +22,11 @@ const MODES: [(&str, u64); 9] = [
 ];
 
 /// Compiles a guard into a profile.
-pub fn guard_profile(guard: Guard) -> Result<LinuxSeccomp, ConfigError> {
+pub fn guard_profile(guard: SeccompGuard) -> Result<LinuxSeccomp, ConfigError> {
     let rules = match guard {
-        Guard::NoSetuidFiles => no_setuid_files(),
-        Guard::NoInternet => no_internet(),
-        Guard::NoUserNamespaces => no_user_namespaces(),
+        SeccompGuard::NoSetuidFiles => no_setuid_files(),
+        SeccompGuard::NoInternet => no_internet(),
+        SeccompGuard::NoUserNamespaces => no_user_namespaces(),
     };
     serde_json::from_value(json!({ "defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules }))
         .map_err(|e| ConfigError::new("", format!("{}: {e}", guard.what())))
@@ -71,10 +71,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::seccomp::{Mode, bpf, compile};
+    use crate::seccomp::{FilterSource, bpf, compile};
 
-    fn answer(guard: Guard, call: i64, args: [u64; 6]) -> u32 {
-        let filter = compile(&Mode::Profile(Arc::new(guard_profile(guard).unwrap()))).unwrap();
+    fn answer(guard: SeccompGuard, call: i64, args: [u64; 6]) -> u32 {
+        let filter = compile(&FilterSource::Profile(Arc::new(guard_profile(guard).unwrap()))).unwrap();
         let arch = crate::seccomp::library::audit_arch(crate::seccomp::numbers::native()).unwrap();
         bpf::run(&filter.instructions, arch, u32::try_from(call).unwrap(), args).unwrap()
     }
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn modes_of_ordinary_files_pass() {
-        let of = |call, args| answer(Guard::NoSetuidFiles, call, args);
+        let of = |call, args| answer(SeccompGuard::NoSetuidFiles, call, args);
         let refused = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
         for (call, index) in [(libc::SYS_fchmod, 1), (libc::SYS_fchmodat, 2), (libc::SYS_openat, 3)] {
             for (mode, expect) in [(0o755, ALLOW), (0o1777, ALLOW), (0o4755, refused), (0o2755, refused)] {
@@ -98,7 +98,8 @@ mod tests {
 
     #[test]
     fn threads_and_other_namespaces_pass() {
-        let of = |call, flags: i32| answer(Guard::NoUserNamespaces, call, [flags as u64, 0, 0, 0, 0, 0]);
+        let of =
+            |call, flags: i32| answer(SeccompGuard::NoUserNamespaces, call, [flags as u64, 0, 0, 0, 0, 0]);
         let refused = libc::SECCOMP_RET_ERRNO | libc::EPERM as u32;
         for call in [libc::SYS_clone, libc::SYS_unshare] {
             assert_eq!(of(call, libc::CLONE_NEWUSER | libc::CLONE_NEWNET), refused, "{call}");
@@ -109,7 +110,7 @@ mod tests {
 
     #[test]
     fn unix_sockets_alone_pass() {
-        let of = |family: u64| answer(Guard::NoInternet, libc::SYS_socket, [family, 1, 0, 0, 0, 0]);
+        let of = |family: u64| answer(SeccompGuard::NoInternet, libc::SYS_socket, [family, 1, 0, 0, 0, 0]);
         let refused = libc::SECCOMP_RET_ERRNO | libc::EAFNOSUPPORT as u32;
         for family in [libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK, libc::AF_PACKET, libc::AF_VSOCK] {
             assert_eq!(of(family as u64), refused, "{family}");

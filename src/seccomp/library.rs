@@ -7,7 +7,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::fs::File;
 use std::io::{Read, Seek};
 
-use super::bpf::{Cond, Op};
+use super::bpf::{CompareOp, Cond};
 
 /// With fewer rules than this, a chain of comparisons is as fast as a binary tree, and shorter.
 const TREE_FROM: usize = 8;
@@ -104,13 +104,13 @@ fn text(error: impl std::fmt::Display) -> String {
 
 fn comparator(cond: &Cond) -> ScmpArgCompare {
     let op = match cond.op {
-        Op::Ne => ScmpCompareOp::NotEqual,
-        Op::Lt => ScmpCompareOp::Less,
-        Op::Le => ScmpCompareOp::LessOrEqual,
-        Op::Eq => ScmpCompareOp::Equal,
-        Op::Ge => ScmpCompareOp::GreaterEqual,
-        Op::Gt => ScmpCompareOp::Greater,
-        Op::MaskedEq => ScmpCompareOp::MaskedEqual(cond.mask),
+        CompareOp::Ne => ScmpCompareOp::NotEqual,
+        CompareOp::Lt => ScmpCompareOp::Less,
+        CompareOp::Le => ScmpCompareOp::LessOrEqual,
+        CompareOp::Eq => ScmpCompareOp::Equal,
+        CompareOp::Ge => ScmpCompareOp::GreaterEqual,
+        CompareOp::Gt => ScmpCompareOp::Greater,
+        CompareOp::MaskedEq => ScmpCompareOp::MaskedEqual(cond.mask),
     };
     ScmpArgCompare::new(u32::from(cond.arg), op, cond.value)
 }

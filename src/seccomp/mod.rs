@@ -30,8 +30,8 @@ use libseccomp::ScmpAction;
 use crate::config::{ConfigError, LinuxSeccomp};
 use crate::sys::seccomp as sys;
 use crate::tables::capabilities::CapSet;
-use bpf::{Check, Section, Verdict};
-pub use builtin::{Action, Cap, Group, Rule};
+use bpf::{BpfCheck, BpfVerdict, Section};
+pub use builtin::{ArgumentRule, Cap, Group, SyscallAction};
 pub use guards::guard_profile;
 use library::Library;
 pub use listener::{Listener, lets, may_be_passed};
@@ -59,7 +59,7 @@ pub struct Filter {
 
 /// The source of a filter.
 #[derive(Debug, Clone)]
-pub enum Mode {
+pub enum FilterSource {
     /// The built-in profile.
     BuiltIn {
         /// The bounding set: some groups are allowed only with a capability.
@@ -73,11 +73,11 @@ pub enum Mode {
 
 /// Compiles `mode`, without side effects. Errors point into the config: a system call that no architecture
 /// has, an errno for an action without one, a program of more than 4096 instructions.
-pub fn compile(mode: &Mode) -> Result<Filter, ConfigError> {
+pub fn compile(mode: &FilterSource) -> Result<Filter, ConfigError> {
     match mode {
-        Mode::BuiltIn { caps, allow } => compile_builtin(*caps, allow)
+        FilterSource::BuiltIn { caps, allow } => compile_builtin(*caps, allow)
             .map_err(|m| ConfigError::new("", format!("built-in seccomp profile: {m}"))),
-        Mode::Profile(profile) => profile::compile(profile),
+        FilterSource::Profile(profile) => profile::compile(profile),
     }
 }
 
@@ -94,7 +94,7 @@ pub fn refuses(filter: &[sock_filter], call: i64) -> Option<i32> {
 ///
 /// The cache only affects speed: a missing, damaged or foreign file, or one that another user can write, is
 /// compiled again and replaced. Without a usable directory the cache is skipped.
-pub fn compile_cached(mode: &Mode, cache_dir: &Path) -> Result<Filter, ConfigError> {
+pub fn compile_cached(mode: &FilterSource, cache_dir: &Path) -> Result<Filter, ConfigError> {
     cache::compile_cached(mode, cache_dir)
 }
 
@@ -115,7 +115,7 @@ fn compile_builtin(caps: CapSet, allow: &[String]) -> Result<Filter, String> {
     // filter; it is killed, so it cannot try again.
     library.bad_arch(ScmpAction::KillProcess)?;
     for group in builtin::GROUPS {
-        let action = if granted(group.caps) { Action::Allow } else { group.action };
+        let action = if granted(group.caps) { SyscallAction::Allow } else { group.action };
         // libseccomp refuses a rule whose action is the default action.
         let ruled = |name: &&&str| !asked(name) && scmp(action) != default;
         for name in group.syscalls.iter().filter(ruled) {
@@ -123,11 +123,11 @@ fn compile_builtin(caps: CapSet, allow: &[String]) -> Result<Filter, String> {
                 library.rule(scmp(action), nr as i32, &[])?;
             }
         }
-        let open = |r: &&Rule| (r.caps.is_none() || granted(r.caps)) && !asked(r.syscall);
+        let open = |r: &&ArgumentRule| (r.caps.is_none() || granted(r.caps)) && !asked(r.syscall);
         for rule in group.rules.iter().filter(open) {
             let Some(nr) = numbers::number(rule.syscall, native) else { continue };
-            let verdict = Verdict::Return(profile::ret(scmp(rule.action)));
-            let check = Check { when: rule.when.to_vec(), verdict };
+            let verdict = BpfVerdict::Return(profile::ret(scmp(rule.action)));
+            let check = BpfCheck { when: rule.when.to_vec(), verdict };
             match section.checks.iter_mut().find(|(n, _)| *n == nr) {
                 Some((_, list)) => list.push(check),
                 None => section.checks.push((nr, vec![check])),
@@ -160,15 +160,15 @@ pub fn weakens(name: &str) -> Result<Option<&'static str>, String> {
     let group = builtin::GROUPS.iter().find(|g| g.syscalls.contains(&name) || rules(g));
     Ok(match group {
         None => Some("the profile does not know it"),
-        Some(g) if g.action == Action::Allow && !rules(&g) => None,
+        Some(g) if g.action == SyscallAction::Allow && !rules(&g) => None,
         Some(g) => Some(g.doc),
     })
 }
 
-fn scmp(action: Action) -> ScmpAction {
+fn scmp(action: SyscallAction) -> ScmpAction {
     match action {
-        Action::Allow => ScmpAction::Allow,
-        Action::Errno(errno) => ScmpAction::Errno(errno),
+        SyscallAction::Allow => ScmpAction::Allow,
+        SyscallAction::Errno(errno) => ScmpAction::Errno(errno),
     }
 }
 

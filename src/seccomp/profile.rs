@@ -16,7 +16,7 @@ use oci_spec::runtime::{
     LinuxSeccompOperator, LinuxSyscall,
 };
 
-use super::bpf::{self, Check, Cond, Newest, Op, Section, Verdict};
+use super::bpf::{self, BpfCheck, BpfVerdict, CompareOp, Cond, Newest, Section};
 use super::library::{self, Library};
 use super::numbers::{self, Meaning};
 use super::{Filter, Listener};
@@ -66,7 +66,7 @@ pub fn unknown_names(profile: &LinuxSeccomp) -> Vec<&str> {
 struct Newer {
     arch: ScmpArch,
     nr: u32,
-    check: Check,
+    check: BpfCheck,
 }
 
 /// The profile's architectures besides the native one, which is always included; each with its pointer.
@@ -145,8 +145,11 @@ fn add_entry(
 /// The rules of one newer system call on one architecture.
 fn newer_rules(name: &str, arch: ScmpArch, act: ScmpAction, alternatives: &[Vec<Cond>]) -> Vec<Newer> {
     let Some(nr) = numbers::number(name, arch) else { return Vec::new() };
-    let verdict = Verdict::Return(ret(act));
-    alternatives.iter().map(|when| Newer { arch, nr, check: Check { when: when.clone(), verdict } }).collect()
+    let verdict = BpfVerdict::Return(ret(act));
+    alternatives
+        .iter()
+        .map(|when| Newer { arch, nr, check: BpfCheck { when: when.clone(), verdict } })
+        .collect()
 }
 
 /// The alternative sets of conditions of an entry; the entry applies if one of them holds.
@@ -175,15 +178,15 @@ fn condition(arg: &LinuxSeccompArg) -> Cond {
     let index = arg.index() as u8;
     let plain = |op| Cond { arg: index, op, mask: u64::MAX, value: arg.value() };
     match arg.op() {
-        LinuxSeccompOperator::ScmpCmpNe => plain(Op::Ne),
-        LinuxSeccompOperator::ScmpCmpLt => plain(Op::Lt),
-        LinuxSeccompOperator::ScmpCmpLe => plain(Op::Le),
-        LinuxSeccompOperator::ScmpCmpEq => plain(Op::Eq),
-        LinuxSeccompOperator::ScmpCmpGe => plain(Op::Ge),
-        LinuxSeccompOperator::ScmpCmpGt => plain(Op::Gt),
+        LinuxSeccompOperator::ScmpCmpNe => plain(CompareOp::Ne),
+        LinuxSeccompOperator::ScmpCmpLt => plain(CompareOp::Lt),
+        LinuxSeccompOperator::ScmpCmpLe => plain(CompareOp::Le),
+        LinuxSeccompOperator::ScmpCmpEq => plain(CompareOp::Eq),
+        LinuxSeccompOperator::ScmpCmpGe => plain(CompareOp::Ge),
+        LinuxSeccompOperator::ScmpCmpGt => plain(CompareOp::Gt),
         LinuxSeccompOperator::ScmpCmpMaskedEq => Cond {
             arg: index,
-            op: Op::MaskedEq,
+            op: CompareOp::MaskedEq,
             mask: arg.value(),
             value: arg.value_two().unwrap_or(0) & arg.value(),
         },
@@ -320,7 +323,7 @@ fn sections(profile: &LinuxSeccomp, archs: &[ScmpArch], newer: &[Newer], stub: b
 }
 
 /// Unconditional checks come first, as in libseccomp, where an unconditional rule overrides the others.
-fn add_check(checks: &mut Vec<(u32, Vec<Check>)>, nr: u32, check: Check) {
+fn add_check(checks: &mut Vec<(u32, Vec<BpfCheck>)>, nr: u32, check: BpfCheck) {
     match checks.iter_mut().find(|(n, _)| *n == nr) {
         Some((_, list)) if check.when.is_empty() => list.insert(0, check),
         Some((_, list)) => list.push(check),

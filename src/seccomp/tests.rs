@@ -36,17 +36,19 @@ fn call(filter: &Filter, name: &str, args: &[u64]) -> u32 {
 
 fn builtin(bits: &[u8]) -> Filter {
     let caps = bits.iter().fold(CapSet::EMPTY, |set, bit| set.with(*bit));
-    compile(&Mode::BuiltIn { caps, allow: Vec::new() }).unwrap()
+    compile(&FilterSource::BuiltIn { caps, allow: Vec::new() }).unwrap()
 }
 
 fn profile(json: &str) -> Result<Filter, ConfigError> {
-    compile(&Mode::Profile(Arc::new(serde_json::from_str(json).unwrap())))
+    compile(&FilterSource::Profile(Arc::new(serde_json::from_str(json).unwrap())))
 }
 
 #[test]
 fn every_group_says_what_its_row_says() {
-    let (none, all) =
-        (builtin(&[]), compile(&Mode::BuiltIn { caps: CapSet(u64::MAX), allow: Vec::new() }).unwrap());
+    let (none, all) = (
+        builtin(&[]),
+        compile(&FilterSource::BuiltIn { caps: CapSet(u64::MAX), allow: Vec::new() }).unwrap(),
+    );
     for group in builtin_profile() {
         for name in group.syscalls {
             let Some(_) = number(name, native()) else { continue };
@@ -81,7 +83,7 @@ fn fallbacks_get_enosys_and_the_three_numa_calls_are_alike() {
 #[test]
 fn a_call_that_was_asked_for_runs_and_no_other() {
     for name in ["userfaultfd", "ptrace", "clone3", "socket", "lsm_get_self_attr"] {
-        let open = compile(&Mode::BuiltIn { caps: CapSet::EMPTY, allow: vec![name.into()] }).unwrap();
+        let open = compile(&FilterSource::BuiltIn { caps: CapSet::EMPTY, allow: vec![name.into()] }).unwrap();
         let closed = builtin(&[]);
         let args = [libc::AF_VSOCK as u64];
         assert_ne!(call(&closed, name, &args), ALLOW, "{name}");
@@ -138,7 +140,7 @@ fn the_table_is_consistent() {
                 assert!(rule.when.is_empty() && rule.caps.is_none(), "{}: no last word", rule.syscall);
             }
             for cond in rule.when {
-                assert_eq!(cond.op, bpf::Op::MaskedEq, "ints are compared by their low 32 bits");
+                assert_eq!(cond.op, bpf::CompareOp::MaskedEq, "ints are compared by their low 32 bits");
                 assert!(cond.mask <= 0xffff_ffff && cond.value & !cond.mask == 0);
             }
         }
@@ -227,7 +229,7 @@ const HIGH: [u64; 5] = [0, 1 << 32, 1 << 63, 0xdead_beef << 32, 0xffff_ffff << 3
 
 #[test]
 fn terminal_input_cannot_be_injected() {
-    let f = compile(&Mode::BuiltIn { caps: CapSet(u64::MAX), allow: Vec::new() }).unwrap();
+    let f = compile(&FilterSource::BuiltIn { caps: CapSet(u64::MAX), allow: Vec::new() }).unwrap();
     for high in HIGH {
         assert_eq!(call(&f, "ioctl", &[0, 0x5412 | high]), errno(libc::EPERM), "TIOCSTI {high:#x}");
         assert_eq!(call(&f, "ioctl", &[0, 0x541c | high]), errno(libc::EPERM), "TIOCLINUX {high:#x}");

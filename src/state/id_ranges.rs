@@ -115,7 +115,7 @@ impl Ranges {
 /// Whether the file is unlocked and its container is gone or was never made.
 fn is_left_over(
     mut file: File,
-    lock: fn(std::os::fd::RawFd) -> crate::sys::Result<()>,
+    lock: fn(std::os::fd::RawFd) -> crate::sys::SysResult<()>,
 ) -> std::io::Result<bool> {
     match lock(file.as_raw_fd()) {
         Ok(()) => {}

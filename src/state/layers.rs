@@ -22,7 +22,7 @@ const BELOW_ROOT: &str = "@layers";
 
 /// The layers of one container.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Record {
+pub struct LayerRecord {
     /// The container's id.
     pub id: String,
     /// When the run was prepared: seconds and nanoseconds since the epoch. What changed in the base later is a conflict.
@@ -48,7 +48,7 @@ pub fn store(state_root: &Path) -> Result<PathBuf> {
 }
 
 /// The record of a container's layers; an error that names the id where there are none.
-pub fn load(store: &Path, id: &str) -> Result<Record> {
+pub fn load(store: &Path, id: &str) -> Result<LayerRecord> {
     let dir = store.join(id);
     let path = dir.join(RECORD);
     // What is believed here is written to the host's directories, and removed.
@@ -59,7 +59,7 @@ pub fn load(store: &Path, id: &str) -> Result<Record> {
         )),
         _ => Error::msg(format!("{}: {e}", path.display())),
     })?;
-    let record: Record =
+    let record: LayerRecord =
         serde_json::from_slice(&bytes).map_err(|e| Error::msg(format!("{}: {e}", path.display())))?;
     if record.id != id || record.bases.iter().any(|base| !base.is_absolute()) {
         return Err(Error::msg(format!("{}: it is not the record of {id}", path.display())));
@@ -141,7 +141,7 @@ mod tests {
         let store = store.path();
         let make = |id: &str| {
             std::fs::create_dir_all(upper(store, id, 0)).expect("a layer");
-            let record = Record { id: id.into(), since: (1, 2), bases: vec!["/srv".into()] };
+            let record = LayerRecord { id: id.into(), since: (1, 2), bases: vec!["/srv".into()] };
             std::fs::write(store.join(id).join(RECORD), serde_json::to_vec(&record).expect("JSON"))
                 .expect("a record");
         };

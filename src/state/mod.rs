@@ -43,8 +43,8 @@ pub struct State {
     /// Name of the user who created it.
     pub owner: String,
     /// The container's cgroups: (controllers, path); the list of controllers is empty for a v2 cgroup. On
-    /// disk these are the planned cgroups; [`Container::load`] keeps those that were created and are still
-    /// the same directories.
+    /// disk these are the planned cgroups; [`load`](crate::lifecycle::container::Container::load) keeps those that
+    /// were created and are still the same directories.
     pub cgroups: Vec<(Vec<String>, PathBuf)>,
     /// The undos of the plan's rows, in their order, which remove the container. The plan fills them in.
     pub undo: Vec<Undo>,
@@ -53,7 +53,7 @@ pub struct State {
     pub preexisting: Vec<PathBuf>,
     /// The systemd scope, if systemd created the cgroups.
     #[serde(default)]
-    pub scope: Option<crate::cgroup::systemd::Scope>,
+    pub scope: Option<crate::cgroup::systemd::SystemdScope>,
     /// Whether the host is pure cgroup v2.
     pub cgroup_v2: bool,
     /// The current limits, which `update` changes.
@@ -197,7 +197,7 @@ pub enum SeccompChoice {
     /// The config's own profile.
     Profile(Arc<crate::config::LinuxSeccomp>),
     /// A guard filter next to the built-in profile.
-    Guard(crate::config::Guard),
+    Guard(crate::config::SeccompGuard),
 }
 
 impl SeccompChoice {
@@ -214,7 +214,7 @@ impl SeccompChoice {
 pub mod files {
     /// Exit status of a kept container.
     pub const ENDED: &str = "ended.json";
-    /// [`crate::State`].
+    /// [`State`](super::State).
     pub const STATE: &str = "state.json";
     /// `PID START`: the container's init and its start time in clock ticks since boot.
     pub const PID: &str = "pid";

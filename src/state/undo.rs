@@ -18,7 +18,7 @@ pub enum Undo {
     /// Kill the remaining processes in this pre-existing cgroup, which stays.
     Members(String),
     /// Kill the remaining processes in this scope; systemd stops and unloads it.
-    Scope(crate::cgroup::systemd::Scope),
+    Scope(crate::cgroup::systemd::SystemdScope),
     /// Kill the container's init and wait for it.
     Kill,
     /// End the pasta(1) that has written its number to this file.

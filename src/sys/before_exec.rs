@@ -3,7 +3,7 @@
 use std::os::fd::RawFd;
 
 use super::process::{chroot_here, close_range, setns};
-use super::{Errno, Result};
+use super::{Errno, SysResult};
 
 /// The credentials of a process in a user namespace that it has joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +104,7 @@ pub fn pass_before_exec(command: &mut std::process::Command, mut passed: Vec<(Ra
 }
 
 /// Closes all descriptors except those in `keep` (sorted here), and opens /dev/null on 0 to 2.
-pub fn keep_only(keep: &[RawFd]) -> Result<()> {
+pub fn keep_only(keep: &[RawFd]) -> SysResult<()> {
     let null = super::fs::openat(libc::AT_FDCWD, c"/dev/null", libc::O_RDWR, 0)?;
     for fd in 0..3 {
         super::fs::dup2(null, fd)?;

@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::os::fd::RawFd;
 
-use super::{Errno, Result, check, own::prctl, own::prctl3};
+use super::{Errno, SysResult, check, own::prctl, own::prctl3};
 
 /// The ids of this process: (real, effective, saved).
 pub type Ids = (u32, u32, u32);
@@ -35,7 +35,7 @@ pub struct Creds {
 }
 
 /// Whether getgroups(2) returns exactly `groups`, which are in ascending order. Allocates nothing.
-pub fn groups_are(groups: &[u32]) -> Result<bool> {
+pub fn groups_are(groups: &[u32]) -> SysResult<bool> {
     // A buffer for the maximum would cost 256 KiB of stack at every start.
     if groups.len() < 32 { compare_groups::<32>(groups) } else { compare_groups::<NGROUPS_MAX>(groups) }
 }
@@ -45,7 +45,7 @@ const NGROUPS_MAX: usize = 65_536;
 
 /// Not inlined: each caller would have the frame of the largest buffer, whose pages are touched one by one.
 #[inline(never)]
-fn compare_groups<const N: usize>(groups: &[u32]) -> Result<bool> {
+fn compare_groups<const N: usize>(groups: &[u32]) -> SysResult<bool> {
     let mut is = [0u32; N];
     // SAFETY: the array is writable for the length passed.
     let n = match check(unsafe { libc::syscall(libc::SYS_getgroups, N, is.as_mut_ptr()) }) {
@@ -61,7 +61,7 @@ fn compare_groups<const N: usize>(groups: &[u32]) -> Result<bool> {
 }
 
 /// Whether the bounding set is a subset of `most` (`PR_CAPBSET_READ`).
-pub fn bounding_is_within(most: u64) -> Result<bool> {
+pub fn bounding_is_within(most: u64) -> SysResult<bool> {
     for cap in (0..64u64).filter(|cap| most & 1 << cap == 0) {
         match prctl(libc::PR_CAPBSET_READ, cap) {
             Ok(0) => {}
@@ -75,7 +75,7 @@ pub fn bounding_is_within(most: u64) -> Result<bool> {
 }
 
 /// Whether no capability of `caps` is in the ambient set (`PR_CAP_AMBIENT_IS_SET`).
-pub fn not_ambient(caps: u64) -> Result<bool> {
+pub fn not_ambient(caps: u64) -> SysResult<bool> {
     for cap in (0..64u64).filter(|cap| caps & 1 << cap != 0) {
         if prctl3(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_IS_SET as u64, cap)? != 0 {
             return Ok(false);
@@ -85,14 +85,14 @@ pub fn not_ambient(caps: u64) -> Result<bool> {
 }
 
 /// setgroups(2): sets the supplementary groups.
-pub fn setgroups(gids: &[u32]) -> Result<()> {
+pub fn setgroups(gids: &[u32]) -> SysResult<()> {
     // SAFETY: the slice is readable for the length passed. The raw call, since libc's wrapper
     // signals other threads and takes locks.
     check(unsafe { libc::syscall(libc::SYS_setgroups, gids.len(), gids.as_ptr()) }).map(drop)
 }
 
 /// setresgid(2): sets all three group ids.
-pub fn setresgid(gid: u32) -> Result<()> {
+pub fn setresgid(gid: u32) -> SysResult<()> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) }).map(drop)
 }
@@ -104,31 +104,31 @@ pub fn effective_uid() -> u32 {
 }
 
 /// setresuid(2): sets all three user ids.
-pub fn setresuid(uid: u32) -> Result<()> {
+pub fn setresuid(uid: u32) -> SysResult<()> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) }).map(drop)
 }
 
 /// setresuid(2): sets only the effective user id.
-pub fn effective_user(uid: u32) -> Result<()> {
+pub fn effective_user(uid: u32) -> SysResult<()> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::syscall(libc::SYS_setresuid, u32::MAX, uid, u32::MAX) }).map(drop)
 }
 
 /// setgid(2): with `CAP_SETGID` it sets all three group ids.
-pub fn setgid(gid: u32) -> Result<()> {
+pub fn setgid(gid: u32) -> SysResult<()> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::syscall(libc::SYS_setgid, gid) }).map(drop)
 }
 
 /// setuid(2): with `CAP_SETUID` it sets all three user ids.
-pub fn setuid(uid: u32) -> Result<()> {
+pub fn setuid(uid: u32) -> SysResult<()> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::syscall(libc::SYS_setuid, uid) }).map(drop)
 }
 
 /// getresuid(2): real, effective and saved user id.
-pub fn getresuid() -> Result<Ids> {
+pub fn getresuid() -> SysResult<Ids> {
     let (mut r, mut e, mut s) = (0, 0, 0);
     // SAFETY: three writable ids.
     check(unsafe { libc::getresuid(&mut r, &mut e, &mut s) }.into())?;
@@ -136,7 +136,7 @@ pub fn getresuid() -> Result<Ids> {
 }
 
 /// getresgid(2): real, effective and saved group id.
-pub fn getresgid() -> Result<Ids> {
+pub fn getresgid() -> SysResult<Ids> {
     let (mut r, mut e, mut s) = (0, 0, 0);
     // SAFETY: three writable ids.
     check(unsafe { libc::getresgid(&mut r, &mut e, &mut s) }.into())?;
@@ -161,7 +161,7 @@ struct CapData {
 const CAP_VERSION_3: u32 = 0x2008_0522;
 
 /// capset(2) of this process: bit N is capability N.
-pub fn capset(effective: u64, permitted: u64, inheritable: u64) -> Result<()> {
+pub fn capset(effective: u64, permitted: u64, inheritable: u64) -> SysResult<()> {
     let half = |shift: u32| CapData {
         effective: (effective >> shift) as u32,
         permitted: (permitted >> shift) as u32,
@@ -175,7 +175,7 @@ pub fn capset(effective: u64, permitted: u64, inheritable: u64) -> Result<()> {
 }
 
 /// capget(2) of this process: (effective, permitted, inheritable).
-pub fn capget() -> Result<(u64, u64, u64)> {
+pub fn capget() -> SysResult<(u64, u64, u64)> {
     let mut header = CapHeader { version: CAP_VERSION_3, pid: 0 };
     let mut data = [CapData::default(); 2];
     // SAFETY: version 3 writes two data structs; both pointers are writable.
@@ -186,7 +186,7 @@ pub fn capget() -> Result<(u64, u64, u64)> {
 
 /// mkdirat(2) with another user's ids (setfsuid(2), setfsgid(2)) and this process's capabilities: that user
 /// owns the directory from its creation.
-pub fn mkdirat_as(dir: RawFd, path: &CStr, mode: u32, uid: u32, gid: u32) -> Result<()> {
+pub fn mkdirat_as(dir: RawFd, path: &CStr, mode: u32, uid: u32, gid: u32) -> SysResult<()> {
     let (effective, permitted, inheritable) = capget()?;
     let before = set_fs_ids(uid, gid);
     // A change of the fsuid from 0 clears the file capabilities in the effective set; a change back to 0
@@ -207,7 +207,7 @@ fn set_fs_ids(uid: u32, gid: u32) -> (u32, u32) {
 }
 
 /// Drops every capability not in `keep` from the bounding set; stops at the last one the kernel knows.
-pub fn limit_bounding(keep: u64) -> Result<()> {
+pub fn limit_bounding(keep: u64) -> SysResult<()> {
     for cap in 0..64u64 {
         if keep & 1 << cap != 0 {
             continue;

@@ -2,7 +2,7 @@
 
 use std::os::fd::RawFd;
 
-use super::{Errno, Result, check};
+use super::{Errno, SysResult, check};
 
 unsafe extern "C" {
     /// The ELF header in memory; the linker defines it.
@@ -15,7 +15,7 @@ unsafe extern "C" {
 /// After an error the process continues unchanged.
 ///
 /// Each segment is replaced in one system call by one with the same contents, so the running code continues.
-pub fn exchange(file: RawFd) -> Result<()> {
+pub fn exchange(file: RawFd) -> SysResult<()> {
     let (base, headers) = segments()?;
     for h in headers.iter().filter(|h| h.p_type == libc::PT_LOAD) {
         let start = floor(base + h.p_vaddr as usize);
@@ -57,7 +57,7 @@ pub fn release_memory() {
     }
 }
 
-fn set_mm(what: i32, arg: u64, size: usize) -> Result<()> {
+fn set_mm(what: i32, arg: u64, size: usize) -> SysResult<()> {
     // SAFETY: PR_SET_MM_EXE_FILE takes a descriptor, PR_SET_MM_MAP a MemoryMap that outlives the call, and its size.
     check(unsafe { libc::prctl(libc::PR_SET_MM, what as u64, arg, size, 0u64) }.into()).map(drop)
 }
@@ -83,7 +83,7 @@ struct MemoryMap {
 
 /// Sets the file with `PR_SET_MM_MAP`, which needs only `CAP_SYS_ADMIN`. That call also sets the addresses of
 /// code, heap and arguments; they are set to the values in /proc/self/stat (proc_pid_stat(5)).
-fn set_with_map(file: RawFd) -> Result<()> {
+fn set_with_map(file: RawFd) -> SysResult<()> {
     let text = super::read::value("/proc/self/stat").map_err(|_| Errno::EPERM)?;
     let after_name = text.rfind(')').and_then(|at| text.get(at + 1..)).unwrap_or_default();
     let fields: Vec<u64> = after_name.split_whitespace().map(|f| f.parse().unwrap_or(0)).collect();
@@ -112,7 +112,7 @@ fn set_with_map(file: RawFd) -> Result<()> {
 }
 
 /// The start address of the program, and its program headers.
-fn segments() -> Result<(usize, &'static [libc::Elf64_Phdr])> {
+fn segments() -> SysResult<(usize, &'static [libc::Elf64_Phdr])> {
     // SAFETY: the ELF header is mapped for the life of the process and holds the offset of the program
     // headers. Both are in the first segment (ld(1) places them there, and the kernel reads them there).
     let (start, headers) = unsafe {
@@ -127,7 +127,7 @@ fn segments() -> Result<(usize, &'static [libc::Elf64_Phdr])> {
 }
 
 /// Maps a segment that is never written to.
-fn map_anew(file: RawFd, start: usize, len: usize, offset: usize, prot: i32) -> Result<()> {
+fn map_anew(file: RawFd, start: usize, len: usize, offset: usize, prot: i32) -> SysResult<()> {
     let flags = libc::MAP_PRIVATE | libc::MAP_FIXED;
     // SAFETY: the range is a segment of this program, which the kernel mapped from the same offset of the
     // same file with the same protection: the new mapping has the same bytes.
@@ -138,7 +138,7 @@ fn map_anew(file: RawFd, start: usize, len: usize, offset: usize, prot: i32) -> 
 /// Maps a data segment: prepared at another address, then moved to its place. Nothing may write to the
 /// program's data meanwhile. This holds: the process has one thread, and this function has its variables on
 /// the stack.
-fn move_data(file: RawFd, start: usize, len: usize, offset: usize) -> Result<()> {
+fn move_data(file: RawFd, start: usize, len: usize, offset: usize) -> SysResult<()> {
     let prot = libc::PROT_READ | libc::PROT_WRITE;
     // SAFETY: a new private mapping at an address that the kernel chooses.
     let new = unsafe { libc::mmap(std::ptr::null_mut(), len, prot, libc::MAP_PRIVATE, file, offset as i64) };

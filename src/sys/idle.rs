@@ -3,10 +3,10 @@
 use std::os::fd::RawFd;
 
 use super::process::{pidfd_kill, prctl, wait};
-use super::{Result, check, fs};
+use super::{SysResult, check, fs};
 
 /// A child in a new user namespace that only waits, until it or this process is killed: see [`idle_in_user_namespace`].
-pub struct Idle {
+pub struct IdleChild {
     pid: i32,
     pidfd: RawFd,
     _stack: Box<IdleStack>,
@@ -18,7 +18,7 @@ struct IdleStack([u8; 4096]);
 
 /// clone(2) with `CLONE_VM`: a copy of this process's memory would cost more than everything else, so the child shares
 /// it, and writes only to a stack of its own.
-pub fn idle_in_user_namespace() -> Result<Idle> {
+pub fn idle_in_user_namespace() -> SysResult<IdleChild> {
     extern "C" fn idle(_: *mut libc::c_void) -> libc::c_int {
         if prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as u64).is_err() {
             return 1;
@@ -31,26 +31,26 @@ pub fn idle_in_user_namespace() -> Result<Idle> {
     let mut stack = Box::new(IdleStack([0; 4096]));
     let mut pidfd: RawFd = -1;
     let flags = libc::CLONE_NEWUSER | libc::CLONE_VM | libc::CLONE_PIDFD | libc::SIGCHLD;
-    // SAFETY: the stack grows down from its end, and lives until the child is reaped (`Idle::end`) or for ever; `pidfd`
+    // SAFETY: the stack grows down from its end, and lives until the child is reaped (`IdleChild::end`) or for ever; `pidfd`
     // is writable. The child calls two functions of the C library that are system calls.
     let pid = unsafe {
         let top = stack.0.as_mut_ptr_range().end.cast();
         libc::clone(idle, top, flags, std::ptr::null_mut(), std::ptr::from_mut(&mut pidfd))
     };
     match check(pid.into()) {
-        Ok(pid) => Ok(Idle { pid: pid as i32, pidfd, _stack: stack }),
+        Ok(pid) => Ok(IdleChild { pid: pid as i32, pidfd, _stack: stack }),
         Err(e) => Err(e),
     }
 }
 
-impl Idle {
+impl IdleChild {
     /// Its process number.
     pub fn pid(&self) -> i32 {
         self.pid
     }
 
     /// Kills and reaps it.
-    pub fn end(self) -> Result<()> {
+    pub fn end(self) -> SysResult<()> {
         let ended = pidfd_kill(self.pidfd, libc::SIGKILL).and_then(|()| wait(self.pid, 0));
         fs::close(self.pidfd);
         if ended.is_err() {

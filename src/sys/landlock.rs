@@ -5,7 +5,7 @@
 
 use std::os::fd::RawFd;
 
-use super::{Result, check};
+use super::{SysResult, check};
 
 /// `struct landlock_ruleset_attr`, as of ABI 6.
 #[repr(C)]
@@ -36,7 +36,7 @@ pub fn abi() -> i32 {
 }
 
 /// Creates a ruleset that handles these file access rights and scopes.
-pub fn create(fs: u64, scoped: u64, abi: i32) -> Result<RawFd> {
+pub fn create(fs: u64, scoped: u64, abi: i32) -> SysResult<RawFd> {
     let attr = RulesetAttr { fs, net: 0, scoped };
     // An older kernel accepts a shorter structure.
     let size: usize = match abi {
@@ -51,7 +51,7 @@ pub fn create(fs: u64, scoped: u64, abi: i32) -> Result<RawFd> {
 }
 
 /// Allows `allowed` on the file or directory behind `fd` and everything below it.
-pub fn add_path(ruleset: RawFd, fd: RawFd, allowed: u64) -> Result<()> {
+pub fn add_path(ruleset: RawFd, fd: RawFd, allowed: u64) -> SysResult<()> {
     let attr = PathBeneath { allowed, parent: fd };
     // SAFETY: the kernel reads one `PathBeneath`, which outlives the call.
     let done = unsafe {
@@ -61,13 +61,13 @@ pub fn add_path(ruleset: RawFd, fd: RawFd, allowed: u64) -> Result<()> {
 }
 
 /// Enforces the ruleset on this process. Needs no_new_privs or `CAP_SYS_ADMIN`.
-pub fn restrict(ruleset: RawFd) -> Result<()> {
+pub fn restrict(ruleset: RawFd) -> SysResult<()> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset, 0 as libc::c_uint) }).map(drop)
 }
 
 /// The access mode of an open descriptor: `O_RDONLY`, `O_WRONLY` or `O_RDWR`.
-pub fn access_mode(fd: RawFd) -> Result<i32> {
+pub fn access_mode(fd: RawFd) -> SysResult<i32> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::fcntl(fd, libc::F_GETFL) }.into()).map(|flags| flags as i32 & libc::O_ACCMODE)
 }

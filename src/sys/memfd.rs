@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd, RawFd};
 
-use super::{Errno, Result, check, fs};
+use super::{Errno, SysResult, check, fs};
 
 /// The seals that make a memfd immutable (memfd_create(2)).
 const SEALS: i32 = libc::F_SEAL_SEAL | libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE;
@@ -16,7 +16,7 @@ pub fn is_sealed(fd: RawFd) -> bool {
 }
 
 /// An immutable copy of `file` in a memfd, close-on-exec.
-pub fn sealed_copy(file: &OwnedFd, name: &CStr) -> Result<RawFd> {
+pub fn sealed_copy(file: &OwnedFd, name: &CStr) -> SysResult<RawFd> {
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
     // SAFETY: `name` is NUL-terminated and outlives the call.
     let create = |flags| check(unsafe { libc::memfd_create(name.as_ptr(), flags) }.into());
@@ -35,7 +35,7 @@ pub fn sealed_copy(file: &OwnedFd, name: &CStr) -> Result<RawFd> {
 }
 
 /// A new immutable memfd with these bytes, close-on-exec.
-pub fn sealed_bytes(name: &CStr, bytes: &[u8]) -> Result<OwnedFd> {
+pub fn sealed_bytes(name: &CStr, bytes: &[u8]) -> SysResult<OwnedFd> {
     // SAFETY: `name` is NUL-terminated and outlives the call.
     let create = |flags| check(unsafe { libc::memfd_create(name.as_ptr(), flags) }.into());
     let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
@@ -53,7 +53,7 @@ pub fn sealed_bytes(name: &CStr, bytes: &[u8]) -> Result<OwnedFd> {
 }
 
 /// A new memfd, close-on-exec.
-pub fn memory_file(name: &CStr) -> Result<OwnedFd> {
+pub fn memory_file(name: &CStr) -> SysResult<OwnedFd> {
     // SAFETY: `name` is NUL-terminated and outlives the call.
     let create = |flags| check(unsafe { libc::memfd_create(name.as_ptr(), flags) }.into());
     // The memfd is not executed. Linux before 6.3 does not know the flag.

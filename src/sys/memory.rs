@@ -53,13 +53,13 @@ fn exhausted() -> ! {
 
 #[cfg(all(test, debug_assertions))]
 mod tests {
-    use crate::sys::process::{Exit, fork_run, wait};
-    use crate::sys::rlimit::{Limit, set};
+    use crate::sys::process::{ProcessExit, fork_run, wait};
+    use crate::sys::rlimit::{RlimitPair, set};
 
     #[test]
     fn a_program_without_memory_ends_with_125() {
         let pid = fork_run(|| {
-            if set(0, libc::RLIMIT_DATA, Limit { soft: 1 << 16, hard: 1 << 16 }).is_err() {
+            if set(0, libc::RLIMIT_DATA, RlimitPair { soft: 1 << 16, hard: 1 << 16 }).is_err() {
                 return 1;
             }
             // A block that large may fail; the small ones after it may not.
@@ -73,6 +73,6 @@ mod tests {
             3
         });
         let ended = wait(pid.expect("fork"), 0).expect("wait").expect("a status");
-        assert_eq!(ended.1, Exit::Code(125));
+        assert_eq!(ended.1, ProcessExit::Code(125));
     }
 }

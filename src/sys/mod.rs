@@ -42,14 +42,14 @@ pub mod xattr;
 pub use nix::errno::Errno;
 
 /// What a system call returns: a value or an errno(3).
-pub type Result<T> = std::result::Result<T, Errno>;
+pub type SysResult<T> = std::result::Result<T, Errno>;
 
 /// The errno of an I/O error; `EIO` where the error is not the kernel's.
 pub fn errno(e: std::io::Error) -> Errno {
     Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO))
 }
 
-/// Turns the raw return value of `syscall(2)` into a `Result`.
-fn check(ret: i64) -> Result<i64> {
+/// Turns the raw return value of `syscall(2)` into a `SysResult`.
+fn check(ret: i64) -> SysResult<i64> {
     if ret < 0 { Err(Errno::last()) } else { Ok(ret) }
 }

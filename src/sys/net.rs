@@ -3,23 +3,23 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::RawFd;
 
-use super::{Errno, Result, check, fs};
+use super::{Errno, SysResult, check, fs};
 
 /// An address in the kernel's form, on the stack.
-struct Raw {
+struct RawAddress {
     storage: libc::sockaddr_storage,
     len: libc::socklen_t,
 }
 
-impl Raw {
+impl RawAddress {
     fn empty() -> Self {
         // SAFETY: all-zero bytes are a valid sockaddr_storage of the family AF_UNSPEC.
         let storage = unsafe { std::mem::zeroed() };
-        Raw { storage, len: std::mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t }
+        RawAddress { storage, len: std::mem::size_of::<libc::sockaddr_storage>() as libc::socklen_t }
     }
 
     fn of(address: SocketAddr) -> Self {
-        let mut raw = Raw::empty();
+        let mut raw = RawAddress::empty();
         match address {
             SocketAddr::V4(a) => {
                 let v4 = libc::sockaddr_in {
@@ -49,7 +49,7 @@ impl Raw {
     }
 
     /// `EAFNOSUPPORT` for what is no address of the internet. An IPv4-mapped address is the IPv4 address.
-    fn address(&self) -> Result<SocketAddr> {
+    fn address(&self) -> SysResult<SocketAddr> {
         let at = &raw const self.storage;
         match i32::from(self.storage.ss_family) {
             libc::AF_INET => {
@@ -78,14 +78,14 @@ fn family(address: SocketAddr) -> i32 {
 }
 
 /// socket(2), close-on-exec and non-blocking.
-pub fn socket(family: i32, kind: i32) -> Result<RawFd> {
+pub fn socket(family: i32, kind: i32) -> SysResult<RawFd> {
     let kind = kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: no memory is involved.
     check(unsafe { libc::socket(family, kind, 0) }.into()).map(|fd| fd as RawFd)
 }
 
 /// setsockopt(2) of an int.
-pub fn set_option(fd: RawFd, level: i32, name: i32, value: i32) -> Result<()> {
+pub fn set_option(fd: RawFd, level: i32, name: i32, value: i32) -> SysResult<()> {
     let size = std::mem::size_of::<i32>() as libc::socklen_t;
     // SAFETY: the kernel reads one int, which outlives the call.
     check(unsafe { libc::setsockopt(fd, level, name, (&raw const value).cast(), size) }.into()).map(drop)
@@ -106,7 +106,7 @@ pub fn prompt_and_watched(fd: RawFd) {
 }
 
 /// socket(2) for packets of one protocol (`ETH_P_*`) without the header of the link, close-on-exec and non-blocking.
-pub fn packets(protocol: i32) -> Result<RawFd> {
+pub fn packets(protocol: i32) -> SysResult<RawFd> {
     let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     let protocol = i32::from((protocol as u16).to_be());
     // SAFETY: no memory is involved.
@@ -125,7 +125,7 @@ pub fn has_packets() -> bool {
 }
 
 /// `SO_ATTACH_FILTER`: the socket receives what the filter passes.
-pub fn attach_filter(fd: RawFd, filter: &[libc::sock_filter]) -> Result<()> {
+pub fn attach_filter(fd: RawFd, filter: &[libc::sock_filter]) -> SysResult<()> {
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_ptr().cast_mut() };
     let (from, size) = ((&raw const program).cast(), std::mem::size_of::<libc::sock_fprog>());
     let (level, name) = (libc::SOL_SOCKET, libc::SO_ATTACH_FILTER);
@@ -134,28 +134,28 @@ pub fn attach_filter(fd: RawFd, filter: &[libc::sock_filter]) -> Result<()> {
 }
 
 /// bind(2).
-pub fn bind(fd: RawFd, address: SocketAddr) -> Result<()> {
-    let raw = Raw::of(address);
+pub fn bind(fd: RawFd, address: SocketAddr) -> SysResult<()> {
+    let raw = RawAddress::of(address);
     // SAFETY: the address is readable for the length passed.
     check(unsafe { libc::bind(fd, raw.pointer(), raw.len) }.into()).map(drop)
 }
 
 /// listen(2).
-pub fn listen(fd: RawFd, backlog: i32) -> Result<()> {
+pub fn listen(fd: RawFd, backlog: i32) -> SysResult<()> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::listen(fd, backlog) }.into()).map(drop)
 }
 
 /// connect(2); `EINPROGRESS` while a non-blocking socket connects.
-pub fn connect(fd: RawFd, address: SocketAddr) -> Result<()> {
-    let raw = Raw::of(address);
+pub fn connect(fd: RawFd, address: SocketAddr) -> SysResult<()> {
+    let raw = RawAddress::of(address);
     // SAFETY: the address is readable for the length passed.
     check(unsafe { libc::connect(fd, raw.pointer(), raw.len) }.into()).map(drop)
 }
 
 /// connect(2) with `AF_UNSPEC`: a stream socket is as if it had never been connected.
-pub fn disconnect(fd: RawFd) -> Result<()> {
-    let raw = Raw::empty();
+pub fn disconnect(fd: RawFd) -> SysResult<()> {
+    let raw = RawAddress::empty();
     // SAFETY: the storage is readable for the length passed, and its family is AF_UNSPEC.
     check(unsafe { libc::connect(fd, raw.pointer(), raw.len) }.into()).map(drop)
 }
@@ -171,7 +171,7 @@ pub fn is_closed(fd: RawFd) -> bool {
 }
 
 /// A socket that connects to `address`, and whether it is connected already.
-pub fn start_connect(address: SocketAddr) -> Result<(std::os::fd::OwnedFd, bool)> {
+pub fn start_connect(address: SocketAddr) -> SysResult<(std::os::fd::OwnedFd, bool)> {
     let fd = fs::own(socket(family(address), libc::SOCK_STREAM)?);
     match connect(std::os::fd::AsRawFd::as_raw_fd(&fd), address) {
         Ok(()) => Ok((fd, true)),
@@ -181,14 +181,14 @@ pub fn start_connect(address: SocketAddr) -> Result<(std::os::fd::OwnedFd, bool)
 }
 
 /// A datagram socket that sends to `address` and receives from it alone; its port is the kernel's choice.
-pub fn datagrams_to(address: SocketAddr) -> Result<std::os::fd::OwnedFd> {
+pub fn datagrams_to(address: SocketAddr) -> SysResult<std::os::fd::OwnedFd> {
     let fd = fs::own(socket(family(address), libc::SOCK_DGRAM)?);
     connect(std::os::fd::AsRawFd::as_raw_fd(&fd), address)?;
     Ok(fd)
 }
 
 /// accept4(2), close-on-exec and non-blocking, of a connection whose address is not needed.
-pub fn accept(fd: RawFd) -> Result<std::os::fd::OwnedFd> {
+pub fn accept(fd: RawFd) -> SysResult<std::os::fd::OwnedFd> {
     let (none, flags) = (std::ptr::null_mut(), libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK);
     // SAFETY: null asks for no address.
     let fd = check(unsafe { libc::accept4(fd, none, std::ptr::null_mut(), flags) }.into())?;
@@ -196,15 +196,15 @@ pub fn accept(fd: RawFd) -> Result<std::os::fd::OwnedFd> {
 }
 
 /// getsockname(2).
-pub fn local_address(fd: RawFd) -> Result<SocketAddr> {
-    let mut raw = Raw::empty();
+pub fn local_address(fd: RawFd) -> SysResult<SocketAddr> {
+    let mut raw = RawAddress::empty();
     // SAFETY: the storage is writable for the length that is passed, and the length is writable.
     check(unsafe { libc::getsockname(fd, (&raw mut raw.storage).cast(), &raw mut raw.len) }.into())?;
     raw.address()
 }
 
 /// `SO_ERROR`: how a non-blocking connect ended, or what a connection died of.
-pub fn take_error(fd: RawFd) -> Result<()> {
+pub fn take_error(fd: RawFd) -> SysResult<()> {
     let (mut error, mut size) = (0i32, std::mem::size_of::<i32>() as libc::socklen_t);
     let to = (&raw mut error).cast();
     // SAFETY: the kernel writes one int.
@@ -213,13 +213,13 @@ pub fn take_error(fd: RawFd) -> Result<()> {
 }
 
 /// shutdown(2) of the sending half.
-pub fn end_sending(fd: RawFd) -> Result<()> {
+pub fn end_sending(fd: RawFd) -> SysResult<()> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::shutdown(fd, libc::SHUT_WR) }.into()).map(drop)
 }
 
 /// Closing the socket sends a reset, and what was not sent is dropped (socket(7), `SO_LINGER`).
-pub fn reset_on_close(fd: RawFd) -> Result<()> {
+pub fn reset_on_close(fd: RawFd) -> SysResult<()> {
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
     let size = std::mem::size_of::<libc::linger>() as libc::socklen_t;
     let from = (&raw const linger).cast();
@@ -228,8 +228,8 @@ pub fn reset_on_close(fd: RawFd) -> Result<()> {
 }
 
 /// recvfrom(2).
-pub fn receive_from(fd: RawFd, buf: &mut [u8]) -> Result<(usize, SocketAddr)> {
-    let mut raw = Raw::empty();
+pub fn receive_from(fd: RawFd, buf: &mut [u8]) -> SysResult<(usize, SocketAddr)> {
+    let mut raw = RawAddress::empty();
     let (to, size) = (buf.as_mut_ptr().cast(), buf.len());
     let (from, len) = ((&raw mut raw.storage).cast(), &raw mut raw.len);
     // SAFETY: the buffer and the address are writable for the lengths passed.
@@ -238,8 +238,8 @@ pub fn receive_from(fd: RawFd, buf: &mut [u8]) -> Result<(usize, SocketAddr)> {
 }
 
 /// sendto(2).
-pub fn send_to(fd: RawFd, bytes: &[u8], address: SocketAddr) -> Result<()> {
-    let raw = Raw::of(address);
+pub fn send_to(fd: RawFd, bytes: &[u8], address: SocketAddr) -> SysResult<()> {
+    let raw = RawAddress::of(address);
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     let (from, size) = (bytes.as_ptr().cast(), bytes.len());
     // SAFETY: the buffer and the address are readable for the lengths passed.
@@ -247,7 +247,7 @@ pub fn send_to(fd: RawFd, bytes: &[u8], address: SocketAddr) -> Result<()> {
 }
 
 /// splice(2) without waiting: how many bytes went from one descriptor to the other, one of which is a pipe.
-pub fn splice(from: RawFd, to: RawFd, most: usize) -> Result<usize> {
+pub fn splice(from: RawFd, to: RawFd, most: usize) -> SysResult<usize> {
     let none = std::ptr::null_mut();
     let flags = libc::SPLICE_F_MOVE | libc::SPLICE_F_NONBLOCK;
     // SAFETY: null offsets, as sockets and pipes want them.
@@ -256,7 +256,7 @@ pub fn splice(from: RawFd, to: RawFd, most: usize) -> Result<usize> {
 }
 
 /// A non-blocking, close-on-exec pipe: (read end, write end).
-pub fn pipe() -> Result<(std::os::fd::OwnedFd, std::os::fd::OwnedFd)> {
+pub fn pipe() -> SysResult<(std::os::fd::OwnedFd, std::os::fd::OwnedFd)> {
     let mut fds = [0; 2];
     // SAFETY: pipe2 writes two descriptors.
     check(unsafe { libc::pipe2(fds.as_mut_ptr(), libc::O_CLOEXEC | libc::O_NONBLOCK) }.into())?;
@@ -264,7 +264,7 @@ pub fn pipe() -> Result<(std::os::fd::OwnedFd, std::os::fd::OwnedFd)> {
 }
 
 /// fcntl(2) `F_SETPIPE_SZ`: gives a pipe this size. `EPERM` where the user has too many pages in pipes (pipe(7)).
-pub fn resize_pipe(fd: RawFd, bytes: usize) -> Result<()> {
+pub fn resize_pipe(fd: RawFd, bytes: usize) -> SysResult<()> {
     let bytes = libc::c_int::try_from(bytes).map_err(|_| Errno::EINVAL)?;
     // SAFETY: no memory is involved.
     check(unsafe { libc::fcntl(fd, libc::F_SETPIPE_SZ, bytes) }.into()).map(drop)
@@ -275,18 +275,18 @@ pub fn resize_pipe(fd: RawFd, bytes: usize) -> Result<()> {
 pub struct Epoll(std::os::fd::OwnedFd);
 
 /// What happened on a descriptor: its token, and `EPOLL*`.
-pub type Event = (u64, u32);
+pub type EpollEvent = (u64, u32);
 
 impl Epoll {
     /// epoll_create1(2).
-    pub fn new() -> Result<Self> {
+    pub fn new() -> SysResult<Self> {
         // SAFETY: no memory is involved.
         let fd = check(unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) }.into())?;
         Ok(Epoll(fs::own(fd as RawFd)))
     }
 
     /// Adds a descriptor, which leaves by being closed.
-    pub fn add(&self, fd: RawFd, token: u64, events: i32) -> Result<()> {
+    pub fn add(&self, fd: RawFd, token: u64, events: i32) -> SysResult<()> {
         let mut event = libc::epoll_event { events: events as u32, u64: token };
         let own = std::os::fd::AsRawFd::as_raw_fd(&self.0);
         // SAFETY: the kernel reads one event, which outlives the call.
@@ -294,14 +294,14 @@ impl Epoll {
     }
 
     /// Removes a descriptor that stays open.
-    pub fn remove(&self, fd: RawFd) -> Result<()> {
+    pub fn remove(&self, fd: RawFd) -> SysResult<()> {
         let own = std::os::fd::AsRawFd::as_raw_fd(&self.0);
         // SAFETY: for a removal no event is read.
         check(unsafe { libc::epoll_ctl(own, libc::EPOLL_CTL_DEL, fd, std::ptr::null_mut()) }.into()).map(drop)
     }
 
     /// epoll_wait(2): appends what happened, after at most `millis` (-1: no limit).
-    pub fn wait(&self, found: &mut Vec<Event>, millis: i32) -> Result<()> {
+    pub fn wait(&self, found: &mut Vec<EpollEvent>, millis: i32) -> SysResult<()> {
         const AT_ONCE: usize = 256;
         let mut events = [libc::epoll_event { events: 0, u64: 0 }; AT_ONCE];
         let own = std::os::fd::AsRawFd::as_raw_fd(&self.0);
@@ -319,7 +319,7 @@ impl Epoll {
 }
 
 /// getrandom(2).
-pub fn random<const N: usize>() -> Result<[u8; N]> {
+pub fn random<const N: usize>() -> SysResult<[u8; N]> {
     let mut bytes = [0; N];
     // SAFETY: the buffer is writable for the length passed.
     let n = check(unsafe { libc::getrandom(bytes.as_mut_ptr().cast(), N, 0) } as libc::c_long)?;
@@ -334,9 +334,9 @@ mod tests {
     fn addresses_go_in_and_out() {
         for text in ["127.0.0.1:80", "[2001:db8::1]:443"] {
             let address: SocketAddr = text.parse().unwrap();
-            assert_eq!(Raw::of(address).address(), Ok(address));
+            assert_eq!(RawAddress::of(address).address(), Ok(address));
         }
         let mapped: SocketAddr = "[::ffff:10.0.0.1]:5".parse().unwrap();
-        assert_eq!(Raw::of(mapped).address(), Ok("10.0.0.1:5".parse().unwrap()));
+        assert_eq!(RawAddress::of(mapped).address(), Ok("10.0.0.1:5".parse().unwrap()));
     }
 }

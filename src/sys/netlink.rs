@@ -7,7 +7,7 @@ mod port;
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use super::{Errno, Result, check, fs, process, socket};
+use super::{Errno, SysResult, check, fs, process, socket};
 
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
@@ -32,12 +32,12 @@ pub struct Address {
     flags: u32,
     /// `IFA_ADDRESS`, `IFA_LOCAL`, `IFA_BROADCAST`: (type, bytes).
     parts: Vec<(u16, Vec<u8>)>,
-    label: Label,
+    label: AddressLabel,
 }
 
 /// `IFA_LABEL`, which IPv4 addresses have.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Label {
+enum AddressLabel {
     /// The device's name, the kernel's default.
     Device,
     /// The device's name and a suffix, as in `eth0:1`.
@@ -46,12 +46,12 @@ enum Label {
     Own(Vec<u8>),
 }
 
-impl Label {
+impl AddressLabel {
     fn of(text: &[u8], device: &str) -> Self {
         match text.strip_prefix(device.as_bytes()) {
-            Some(b"") => Label::Device,
-            Some(alias) if alias.starts_with(b":") => Label::Alias(alias.to_vec()),
-            _ => Label::Own(text.to_vec()),
+            Some(b"") => AddressLabel::Device,
+            Some(alias) if alias.starts_with(b":") => AddressLabel::Alias(alias.to_vec()),
+            _ => AddressLabel::Own(text.to_vec()),
         }
     }
 
@@ -59,9 +59,9 @@ impl Label {
     /// be too long.
     fn on(&self, device: &str) -> Option<Vec<u8>> {
         let text = match self {
-            Label::Device => return None,
-            Label::Alias(alias) => [device.as_bytes(), alias].concat(),
-            Label::Own(text) => text.clone(),
+            AddressLabel::Device => return None,
+            AddressLabel::Alias(alias) => [device.as_bytes(), alias].concat(),
+            AddressLabel::Own(text) => text.clone(),
         };
         (text.len() < libc::IFNAMSIZ).then_some(text)
     }
@@ -76,7 +76,7 @@ pub struct Netlink {
 
 impl Netlink {
     /// A socket of this process's network namespace.
-    pub fn open() -> Result<Self> {
+    pub fn open() -> SysResult<Self> {
         let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
         // SAFETY: no memory is involved.
         let fd = check(unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_ROUTE) }.into())?;
@@ -84,7 +84,7 @@ impl Netlink {
     }
 
     /// A socket in the network namespace `there`; this process enters it and returns to `own`.
-    pub fn open_in(there: RawFd, own: RawFd) -> Result<Self> {
+    pub fn open_in(there: RawFd, own: RawFd) -> SysResult<Self> {
         let net = libc::CLONE_NEWNET as u64;
         process::setns(there, net)?;
         let opened = Self::open();
@@ -93,7 +93,7 @@ impl Netlink {
     }
 
     /// The device with the name `name`; `ENODEV` if it does not exist.
-    pub fn link(&mut self, name: &str) -> Result<Link> {
+    pub fn link(&mut self, name: &str) -> SysResult<Link> {
         let mut found = None;
         let mut body = ifinfo(0, 0, 0);
         attribute(&mut body, libc::IFLA_IFNAME, &zero_terminated(name));
@@ -109,7 +109,7 @@ impl Netlink {
     /// The permanent addresses of global scope of device `index` with the name `name`. Addresses that the
     /// kernel creates itself (link-local ones, those from router advertisements) are left out: the kernel
     /// creates them again.
-    pub fn addresses(&mut self, index: i32, name: &str) -> Result<Vec<Address>> {
+    pub fn addresses(&mut self, index: i32, name: &str) -> SysResult<Vec<Address>> {
         let mut found = Vec::new();
         let body = vec![0; IFADDR_HEADER];
         self.ask(libc::RTM_GETADDR, libc::NLM_F_DUMP, &body, |kind, body| {
@@ -121,7 +121,7 @@ impl Netlink {
     }
 
     /// Sets a device up or down.
-    pub fn set_up(&mut self, index: i32, up: bool) -> Result<()> {
+    pub fn set_up(&mut self, index: i32, up: bool) -> SysResult<()> {
         let bit = libc::IFF_UP as u32;
         let body = ifinfo(index, if up { bit } else { 0 }, bit);
         self.ask(libc::RTM_NEWLINK, libc::NLM_F_ACK, &body, |_, _| {})
@@ -129,7 +129,7 @@ impl Netlink {
 
     /// Moves a device to the namespace `to` and renames it in the same request, so the old name cannot
     /// collide with a name in that namespace.
-    pub fn move_to(&mut self, index: i32, to: RawFd, name: &str) -> Result<()> {
+    pub fn move_to(&mut self, index: i32, to: RawFd, name: &str) -> SysResult<()> {
         let mut body = ifinfo(index, 0, 0);
         attribute(&mut body, libc::IFLA_NET_NS_FD, &(to as u32).to_ne_bytes());
         attribute(&mut body, libc::IFLA_IFNAME, &zero_terminated(name));
@@ -137,7 +137,7 @@ impl Netlink {
     }
 
     /// Adds an address to device `index` with the name `name`. An existing equal address is no error.
-    pub fn add_address(&mut self, index: i32, name: &str, address: &Address) -> Result<()> {
+    pub fn add_address(&mut self, index: i32, name: &str, address: &Address) -> SysResult<()> {
         let mut body = vec![address.family, address.prefix, 0, 0];
         body.extend_from_slice(&(index as u32).to_ne_bytes());
         for (kind, bytes) in &address.parts {
@@ -156,7 +156,7 @@ impl Netlink {
     }
 
     /// Sends one request and passes every message of the answer to `each`, up to the final one.
-    fn ask(&mut self, kind: u16, flags: i32, body: &[u8], mut each: impl FnMut(u16, &[u8])) -> Result<()> {
+    fn ask(&mut self, kind: u16, flags: i32, body: &[u8], mut each: impl FnMut(u16, &[u8])) -> SysResult<()> {
         self.sequence += 1;
         let mut message = Vec::with_capacity(NLMSG_HEADER + body.len());
         message.extend_from_slice(&((NLMSG_HEADER + body.len()) as u32).to_ne_bytes());
@@ -214,14 +214,14 @@ fn attribute(body: &mut Vec<u8>, kind: u16, data: &[u8]) {
 fn address(body: &[u8], device: &str) -> Option<Address> {
     let (family, prefix, scope) = (*body.first()?, *body.get(1)?, *body.get(3)?);
     let mut flags = u32::from(*body.get(2)?);
-    let (mut parts, mut label) = (Vec::new(), Label::Device);
+    let (mut parts, mut label) = (Vec::new(), AddressLabel::Device);
     let mut rest = body.get(IFADDR_HEADER..)?;
     while rest.len() >= 4 {
         let (len, kind) = (usize::from(half(rest, 0)), half(rest, 2));
         let data = rest.get(4..len.max(4))?;
         match kind {
             libc::IFA_ADDRESS | libc::IFA_LOCAL | libc::IFA_BROADCAST => parts.push((kind, data.to_vec())),
-            libc::IFA_LABEL => label = Label::of(data.strip_suffix(&[0]).unwrap_or(data), device),
+            libc::IFA_LABEL => label = AddressLabel::of(data.strip_suffix(&[0]).unwrap_or(data), device),
             libc::IFA_FLAGS if data.len() == 4 => flags = word(data, 0),
             _ => {}
         }
@@ -293,11 +293,11 @@ mod tests {
             [("eth0", None), ("eth0:1", Some("lan7:1")), ("eth0x", Some("eth0x")), ("web", Some("web"))]
         {
             assert_eq!(
-                Label::of(label.as_bytes(), "eth0").on("lan7"),
+                AddressLabel::of(label.as_bytes(), "eth0").on("lan7"),
                 on.map(|l| l.as_bytes().to_vec()),
                 "{label}"
             );
         }
-        assert_eq!(Label::of(b"eth0:alias", "eth0").on("a-longer-name"), None);
+        assert_eq!(AddressLabel::of(b"eth0:alias", "eth0").on("a-longer-name"), None);
     }
 }

@@ -1,6 +1,6 @@
 //! Probes in a child process which namespace operations this process may do. The probe leaves nothing behind.
 
-use super::{Errno, Result, fs, mount, process};
+use super::{Errno, SysResult, fs, mount, process};
 
 /// The results in order; `None` means success.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct Namespaces {
 const KILLED: u8 = 128 + libc::SIGKILL as u8;
 
 /// Runs the probe. The runtime must be single-threaded.
-pub fn namespaces() -> Result<Namespaces> {
+pub fn namespaces() -> SysResult<Namespaces> {
     let (read, write) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     let (r, w) = (std::os::fd::AsRawFd::as_raw_fd(&read), std::os::fd::AsRawFd::as_raw_fd(&write));
     let child = process::fork_run(|| {
@@ -48,7 +48,7 @@ pub fn namespaces() -> Result<Namespaces> {
 
 /// Five errnos, 0 for success. An operation that was not tried has the errno of the failure before it.
 fn tried() -> [i32; 5] {
-    let number = |done: Result<()>| done.err().map_or(0, |e| e as i32);
+    let number = |done: SysResult<()>| done.err().map_or(0, |e| e as i32);
     let flags = libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID;
     let user = number(process::unshare(flags as u64));
     if user != 0 {
@@ -72,7 +72,7 @@ fn tried() -> [i32; 5] {
     [0, 0, proc, sys, hostname]
 }
 
-fn new_mount(fs_type: &std::ffi::CStr) -> Result<()> {
+fn new_mount(fs_type: &std::ffi::CStr) -> SysResult<()> {
     let context = mount::fsopen(fs_type)?;
     mount::fsconfig_create(context)?;
     mount::fsmount(context, 0).map(fs::close)

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::os::fd::RawFd;
 
 pub use super::own::{pid, prctl, prctl3};
-use super::{Errno, Result, check};
+use super::{Errno, SysResult, check};
 
 /// `struct clone_args` of clone3(2), version 2.
 #[repr(C)]
@@ -46,7 +46,7 @@ pub enum Cloned {
 /// clone3(2) like fork, with namespaces, a pidfd, no signal handlers, and the child created in `cgroup`.
 ///
 /// `parent` makes the child a sibling (`CLONE_PARENT`); its exit signal is then that of the caller.
-pub fn clone3(namespaces: u64, cgroup: Option<RawFd>, parent: bool) -> Result<Cloned> {
+pub fn clone3(namespaces: u64, cgroup: Option<RawFd>, parent: bool) -> SysResult<Cloned> {
     let mut pidfd: RawFd = -1;
     let mut args = CloneArgs {
         flags: namespaces | libc::CLONE_PIDFD as u64 | CLONE_CLEAR_SIGHAND,
@@ -80,7 +80,7 @@ pub fn has_clone3() -> bool {
 
 /// clone(2) like fork, with namespaces and a pidfd. Handlers of signals stay: this program has none of its own. `parent`
 /// makes the child a sibling, as for [`clone3`].
-pub fn clone(namespaces: u64, parent: bool) -> Result<Cloned> {
+pub fn clone(namespaces: u64, parent: bool) -> SysResult<Cloned> {
     let mut pidfd: RawFd = -1;
     let sibling = if parent { libc::CLONE_PARENT as u64 } else { 0 };
     let flags = namespaces | libc::CLONE_PIDFD as u64 | sibling | libc::SIGCHLD as u64;
@@ -92,31 +92,31 @@ pub fn clone(namespaces: u64, parent: bool) -> Result<Cloned> {
 }
 
 /// setns(2): `fd` is a namespace file or, with several flags, a pidfd.
-pub fn setns(fd: RawFd, flags: u64) -> Result<()> {
+pub fn setns(fd: RawFd, flags: u64) -> SysResult<()> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::setns(fd, flags as i32) }.into()).map(drop)
 }
 
 /// unshare(2).
-pub fn unshare(flags: u64) -> Result<()> {
+pub fn unshare(flags: u64) -> SysResult<()> {
     // SAFETY: no memory is involved; CLONE_FILES and CLONE_VM are never passed.
     check(unsafe { libc::unshare(flags as i32) }.into()).map(drop)
 }
 
 /// pidfd_open(2).
-pub fn pidfd_open(pid: i32) -> Result<RawFd> {
+pub fn pidfd_open(pid: i32) -> SysResult<RawFd> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) }).map(|fd| fd as RawFd)
 }
 
 /// pidfd_getfd(2): a close-on-exec copy of descriptor `fd` of the process behind `pidfd`.
-pub fn pidfd_getfd(pidfd: RawFd, fd: i32) -> Result<RawFd> {
+pub fn pidfd_getfd(pidfd: RawFd, fd: i32) -> SysResult<RawFd> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::syscall(libc::SYS_pidfd_getfd, pidfd, fd, 0) }).map(|fd| fd as RawFd)
 }
 
 /// pidfd_send_signal(2).
-pub fn pidfd_kill(pidfd: RawFd, signal: i32) -> Result<()> {
+pub fn pidfd_kill(pidfd: RawFd, signal: i32) -> SysResult<()> {
     let null = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: a null siginfo is valid for plain signals (pidfd_send_signal(2)).
     check(unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, signal, null, 0) }).map(drop)
@@ -124,7 +124,7 @@ pub fn pidfd_kill(pidfd: RawFd, signal: i32) -> Result<()> {
 
 /// Checks that the process behind `pidfd` is a child of this one that was not waited for (waitid(2), else
 /// `ECHILD`).
-pub fn expect_child(pidfd: RawFd) -> Result<()> {
+pub fn expect_child(pidfd: RawFd) -> SysResult<()> {
     // SAFETY: an all-zero siginfo is a valid value of that plain C struct.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
@@ -133,32 +133,32 @@ pub fn expect_child(pidfd: RawFd) -> Result<()> {
 }
 
 /// prctl `PR_SET_NAME`: what ps(1) calls this process; 15 bytes at most count.
-pub fn set_name(name: &CStr) -> Result<()> {
+pub fn set_name(name: &CStr) -> SysResult<()> {
     prctl(libc::PR_SET_NAME, name.as_ptr() as u64).map(drop)
 }
 
 /// setsid(2).
-pub fn setsid() -> Result<()> {
+pub fn setsid() -> SysResult<()> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::setsid() }.into()).map(drop)
 }
 
 /// prctl `PR_GET_PDEATHSIG`: the signal that this process receives when its parent ends; 0 for none.
-pub fn death_signal() -> Result<i32> {
+pub fn death_signal() -> SysResult<i32> {
     let mut signal: libc::c_int = 0;
     prctl(libc::PR_GET_PDEATHSIG, std::ptr::from_mut(&mut signal) as u64)?;
     Ok(signal)
 }
 
 /// close_range(2) with `CLOSE_RANGE_CLOEXEC` from `first` on.
-pub fn cloexec_from(first: u32) -> Result<()> {
+pub fn cloexec_from(first: u32) -> SysResult<()> {
     // SAFETY: no memory is involved; descriptors are only marked.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) })
         .map(drop)
 }
 
 /// close_range(2): closes the descriptors from `first` to `last`.
-pub fn close_range(first: u32, last: u32) -> Result<()> {
+pub fn close_range(first: u32, last: u32) -> SysResult<()> {
     // SAFETY: no memory is involved; the caller uses none of the descriptors any more.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
 }
@@ -188,13 +188,13 @@ pub fn exit_now(code: i32) -> ! {
 }
 
 /// sethostname(2).
-pub fn sethostname(name: &[u8]) -> Result<()> {
+pub fn sethostname(name: &[u8]) -> SysResult<()> {
     // SAFETY: the buffer is readable for the length passed.
     check(unsafe { libc::sethostname(name.as_ptr().cast(), name.len()) }.into()).map(drop)
 }
 
 /// setdomainname(2).
-pub fn setdomainname(name: &[u8]) -> Result<()> {
+pub fn setdomainname(name: &[u8]) -> SysResult<()> {
     // SAFETY: the buffer is readable for the length passed.
     check(unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) }.into()).map(drop)
 }
@@ -213,48 +213,48 @@ pub fn has_keyctl() -> bool {
 /// runc names the keyring `_ses.ID`, so that its `exec` can join it. An attacker can create the name first:
 /// another container of the same user makes a keyring with that name, grants access to all, and reads the
 /// keys of both containers.
-pub fn new_session_keyring() -> Result<()> {
+pub fn new_session_keyring() -> SysResult<()> {
     let none = std::ptr::null::<libc::c_char>();
     // SAFETY: a null name requests an anonymous keyring.
     check(unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, none) }).map(drop)
 }
 
 /// chroot(".").
-pub fn chroot_here() -> Result<()> {
+pub fn chroot_here() -> SysResult<()> {
     // SAFETY: a static NUL-terminated string.
     check(unsafe { libc::chroot(c".".as_ptr()) }.into()).map(drop)
 }
 
 /// How a child ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
+pub enum ProcessExit {
     /// exit(2) with this code.
     Code(i32),
     /// Killed by this signal.
     Signal(i32),
 }
 
-impl Exit {
+impl ProcessExit {
     /// Decodes a wait status of waitpid(2).
-    pub fn of_status(status: i32) -> Exit {
+    pub fn of_status(status: i32) -> ProcessExit {
         if libc::WIFSIGNALED(status) {
-            Exit::Signal(libc::WTERMSIG(status))
+            ProcessExit::Signal(libc::WTERMSIG(status))
         } else {
-            Exit::Code(libc::WEXITSTATUS(status))
+            ProcessExit::Code(libc::WEXITSTATUS(status))
         }
     }
 
     /// The exit code as shells report it: the code, or 128 + the signal.
     pub fn code(self) -> i32 {
         match self {
-            Exit::Code(c) => c,
-            Exit::Signal(s) => 128 + s,
+            ProcessExit::Code(c) => c,
+            ProcessExit::Signal(s) => 128 + s,
         }
     }
 }
 
 /// waitpid(2), retried on `EINTR`; `None` with `WNOHANG` if no child changed state.
-pub fn wait(pid: i32, options: i32) -> Result<Option<(i32, Exit)>> {
+pub fn wait(pid: i32, options: i32) -> SysResult<Option<(i32, ProcessExit)>> {
     let mut status = 0;
     loop {
         // SAFETY: `status` is writable.
@@ -262,13 +262,13 @@ pub fn wait(pid: i32, options: i32) -> Result<Option<(i32, Exit)>> {
             Err(Errno::EINTR) => {}
             Err(e) => return Err(e),
             Ok(0) => return Ok(None),
-            Ok(pid) => return Ok(Some((pid as i32, Exit::of_status(status)))),
+            Ok(pid) => return Ok(Some((pid as i32, ProcessExit::of_status(status)))),
         }
     }
 }
 
 /// fork(2): `None` in the child, which goes on as this process does.
-pub fn fork() -> Result<Option<i32>> {
+pub fn fork() -> SysResult<Option<i32>> {
     // SAFETY: the runtime is single-threaded, so the child may do whatever the parent may.
     let pid = check(unsafe { libc::fork() }.into())? as i32;
     Ok((pid != 0).then_some(pid))
@@ -276,7 +276,7 @@ pub fn fork() -> Result<Option<i32>> {
 
 /// fork(2) for a helper of the runtime (the guardian, a hook's process). The child runs `f` and exits with
 /// its value.
-pub fn fork_run(f: impl FnOnce() -> i32) -> Result<i32> {
+pub fn fork_run(f: impl FnOnce() -> i32) -> SysResult<i32> {
     // SAFETY: the runtime is single-threaded, so the child may call any function.
     match check(unsafe { libc::fork() }.into())? {
         0 => exit_now(f()),
@@ -299,23 +299,23 @@ pub fn sleep_micros(micros: u32) {
 }
 
 /// prctl `PR_SET_CHILD_SUBREAPER`: orphans of the container become children of this process.
-pub fn become_subreaper() -> Result<()> {
+pub fn become_subreaper() -> SysResult<()> {
     prctl(libc::PR_SET_CHILD_SUBREAPER, 1).map(drop)
 }
 
 /// Waits until one of `fds` is readable or its peer is closed. Returns one flag per descriptor; -1 is never
 /// ready.
-pub fn poll_in<const N: usize>(fds: [RawFd; N]) -> Result<[bool; N]> {
+pub fn poll_in<const N: usize>(fds: [RawFd; N]) -> SysResult<[bool; N]> {
     poll(fds, -1)
 }
 
 /// As [`poll_in`], for at most `limit`; after that time all flags are false.
-pub fn poll_in_for<const N: usize>(fds: [RawFd; N], limit: std::time::Duration) -> Result<[bool; N]> {
+pub fn poll_in_for<const N: usize>(fds: [RawFd; N], limit: std::time::Duration) -> SysResult<[bool; N]> {
     // Rounded up, so that a caller never wakes before its deadline.
     poll(fds, i32::try_from(limit.as_micros().div_ceil(1000)).unwrap_or(i32::MAX))
 }
 
-fn poll<const N: usize>(fds: [RawFd; N], millis: i32) -> Result<[bool; N]> {
+fn poll<const N: usize>(fds: [RawFd; N], millis: i32) -> SysResult<[bool; N]> {
     let mut polls = fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
     loop {
         // SAFETY: `polls` is a writable array of the length passed.
@@ -328,7 +328,7 @@ fn poll<const N: usize>(fds: [RawFd; N], millis: i32) -> Result<[bool; N]> {
 }
 
 /// fcntl(2) `F_SETPIPE_SZ`: enlarges a pipe to hold `bytes`. Does nothing if the default capacity suffices.
-pub fn make_room(pipe: RawFd, bytes: usize) -> Result<()> {
+pub fn make_room(pipe: RawFd, bytes: usize) -> SysResult<()> {
     if bytes <= 65_536 {
         return Ok(());
     }
@@ -344,7 +344,7 @@ pub fn exists(pid: i32) -> bool {
 
 /// How a process that has ended and was waited for has ended: `PIDFD_GET_INFO` with `PIDFD_INFO_EXIT` (Linux 6.15).
 /// `None`: it was not waited for yet, or the kernel is older.
-pub fn exit_of(pidfd: RawFd) -> Option<Exit> {
+pub fn exit_of(pidfd: RawFd) -> Option<ProcessExit> {
     /// `struct pidfd_info` as of Linux 6.15: mask, cgroupid, eleven ids, and the wait status.
     #[repr(C)]
     struct Info {
@@ -359,7 +359,7 @@ pub fn exit_of(pidfd: RawFd) -> Option<Exit> {
     let mut info = Info { mask: EXIT, cgroup: 0, ids: [0; 11], status: 0 };
     // SAFETY: `info` is writable and as large as the request says.
     check(unsafe { libc::ioctl(pidfd, GET_INFO as _, &raw mut info) }.into()).ok()?;
-    (info.mask & EXIT != 0).then(|| Exit::of_status(info.status))
+    (info.mask & EXIT != 0).then(|| ProcessExit::of_status(info.status))
 }
 
 /// Waits until the process behind `pidfd` has ended, at most `millis` milliseconds. Returns whether it has
@@ -383,7 +383,7 @@ pub fn open_missing_stdio() {
 }
 
 /// Start time of a process in clock ticks since boot (proc_pid_stat(5), field 22).
-pub fn start_time(pid: i32) -> Result<u64> {
+pub fn start_time(pid: i32) -> SysResult<u64> {
     stat_fields(pid).map(|(_, start)| start)
 }
 
@@ -393,7 +393,7 @@ pub fn alive(pid: i32, start: u64) -> bool {
 }
 
 /// (state, start time) from `/proc/PID/stat`; the name in parentheses may contain any bytes.
-fn stat_fields(pid: i32) -> Result<(u8, u64)> {
+fn stat_fields(pid: i32) -> SysResult<(u8, u64)> {
     let path = std::ffi::CString::new(format!("/proc/{pid}/stat")).map_err(|_| Errno::EINVAL)?;
     let fd = super::fs::openat(libc::AT_FDCWD, &path, libc::O_RDONLY, 0)?;
     let mut buf = [0u8; 1024];

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
 
-use super::{Errno, Result, fs};
+use super::{Errno, SysResult, fs};
 
 /// The maximum that one read(2) of a kernel-made file returns.
 const PAGE: usize = 4096;
@@ -58,7 +58,7 @@ fn text_of(bytes: Vec<u8>) -> io::Result<String> {
 
 /// Fields of /proc/self/status (proc_pid_status(5)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Status {
+pub struct ProcStatus {
     /// Number of threads.
     pub threads: u64,
     /// Ignored signals: bit N is signal N + 1.
@@ -66,13 +66,13 @@ pub struct Status {
 }
 
 /// Reads /proc/self/status.
-pub fn status() -> Result<Status> {
+pub fn status() -> SysResult<ProcStatus> {
     of_status(&value("/proc/self/status").map_err(super::errno)?).ok_or(Errno::EPROTO)
 }
 
-fn of_status(text: &str) -> Option<Status> {
+fn of_status(text: &str) -> Option<ProcStatus> {
     let field = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)).map(str::trim);
-    Some(Status {
+    Some(ProcStatus {
         threads: field("Threads:")?.parse().ok()?,
         ignored: u64::from_str_radix(field("SigIgn:")?, 16).ok()?,
     })

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use super::process::exit_now;
-use super::usage::{self, Usage};
-use super::{Result, check};
+use super::usage::{self, ResourceUsage};
+use super::{SysResult, check};
 
 /// Pid of the program; 0 before the clone, and in the program itself; -1 after its end.
 static PROGRAM: AtomicI32 = AtomicI32::new(0);
@@ -41,7 +41,7 @@ extern "C" fn forward(signal: libc::c_int) {
 }
 
 /// From now on forwards every signal except [`OWN`]. execve(2) resets handlers, so the program has none.
-pub fn forward_signals() -> Result<()> {
+pub fn forward_signals() -> SysResult<()> {
     // SAFETY: an all-zero sigaction is a valid one.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = forward as *const () as usize;
@@ -56,7 +56,7 @@ pub fn forward_signals() -> Result<()> {
 
 /// Makes a call during which signals to this process are ignored: a session leader that gives up its terminal
 /// receives SIGHUP before the call returns (tty_ioctl(4), `TIOCNOTTY`).
-pub fn deaf(call: impl FnOnce() -> Result<()>) -> Result<()> {
+pub fn deaf(call: impl FnOnce() -> SysResult<()>) -> SysResult<()> {
     PROGRAM.store(-1, Ordering::Relaxed);
     let done = call();
     PROGRAM.store(0, Ordering::Relaxed);
@@ -65,25 +65,25 @@ pub fn deaf(call: impl FnOnce() -> Result<()>) -> Result<()> {
 
 /// A report of init to the launcher, sent before the program starts and after its end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Record {
+pub struct ReaperReport {
     /// The program's wait status; `None` before its end.
     pub status: Option<i32>,
     /// Resource usage of the program and all other children of init.
-    pub used: Usage,
+    pub used: ResourceUsage,
     /// CLOCK_MONOTONIC before the start of the program.
     pub start: Duration,
     /// CLOCK_MONOTONIC after its end.
     pub end: Duration,
 }
 
-impl Record {
+impl ReaperReport {
     /// Length in bytes on the socket.
     pub const LEN: usize = 56;
 
     fn to_bytes(self) -> [u8; Self::LEN] {
         let nanos = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let status = self.status.map_or(u64::MAX, |status| u64::from(status.cast_unsigned()));
-        let Usage { user, system, max_rss } = self.used;
+        let ResourceUsage { user, system, max_rss } = self.used;
         let numbers = [status, nanos(user), nanos(system), max_rss, nanos(self.start), nanos(self.end), 0];
         let mut bytes = [0; Self::LEN];
         for (to, from) in bytes.chunks_exact_mut(8).zip(numbers) {
@@ -101,8 +101,8 @@ impl Record {
         };
         let time = |at| Duration::from_nanos(number(at));
         let status = u32::try_from(number(0)).ok().map(u32::cast_signed);
-        let used = Usage { user: time(1), system: time(2), max_rss: number(3) };
-        Record { status, used, start: time(4), end: time(5) }
+        let used = ResourceUsage { user: time(1), system: time(2), max_rss: number(3) };
+        ReaperReport { status, used, start: time(4), end: time(5) }
     }
 
     /// Sends the record. A failure means that the launcher has ended.
@@ -115,9 +115,9 @@ impl Record {
 
 /// Sends the first record to `status`, then clone(2) like fork(2), without the C library's atfork handlers. Returns the
 /// start time in the parent, `None` in the child.
-pub fn split(status: RawFd) -> Result<Option<Duration>> {
+pub fn split(status: RawFd) -> SysResult<Option<Duration>> {
     let start = usage::monotonic();
-    Record { start, ..Record::default() }.send(status);
+    ReaperReport { start, ..ReaperReport::default() }.send(status);
     // SAFETY: without CLONE_VM the child has a copy of the memory; both processes only make system calls.
     match check(unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD as libc::c_ulong, 0, 0, 0, 0) })? {
         0 => Ok(None),
@@ -138,15 +138,15 @@ pub fn stay(status: RawFd, start: Duration) -> ! {
     }
     super::process::close_range(keep + 1, u32::MAX).unwrap_or_default();
     let program = PROGRAM.load(Ordering::Relaxed);
-    let mut used = Usage::default();
+    let mut used = ResourceUsage::default();
     loop {
         match usage::wait_status(-1, 0) {
             Ok(Some((pid, ended, by))) => {
                 used.add(&by);
                 if pid == program {
                     PROGRAM.store(-1, Ordering::Relaxed);
-                    Record { status: Some(ended), used, start, end: usage::monotonic() }.send(status);
-                    exit_now(super::process::Exit::of_status(ended).code());
+                    ReaperReport { status: Some(ended), used, start, end: usage::monotonic() }.send(status);
+                    exit_now(super::process::ProcessExit::of_status(ended).code());
                 }
             }
             // No child is left.
@@ -161,11 +161,12 @@ mod tests {
 
     #[test]
     fn a_record_comes_back_as_it_was() {
-        let used = Usage { user: Duration::from_micros(7), system: Duration::from_secs(3), max_rss: 4096 };
+        let used =
+            ResourceUsage { user: Duration::from_micros(7), system: Duration::from_secs(3), max_rss: 4096 };
         let (start, end) = (Duration::from_nanos(1), Duration::from_nanos(2));
         for status in [None, Some(0), Some(6), Some(256)] {
-            let record = Record { status, used, start, end };
-            assert_eq!(Record::from_bytes(&record.to_bytes()), record);
+            let record = ReaperReport { status, used, start, end };
+            assert_eq!(ReaperReport::from_bytes(&record.to_bytes()), record);
         }
     }
 }

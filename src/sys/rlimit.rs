@@ -2,14 +2,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Result, check};
+use super::{SysResult, check};
 
 /// The soft `RLIMIT_NOFILE` at the start of this process, once it has raised its own; `u64::MAX` before that.
 static STARTED_WITH: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// A soft and a hard limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limit {
+pub struct RlimitPair {
     /// The limit that the kernel enforces.
     pub soft: u64,
     /// The maximum of `soft`; only CAP_SYS_RESOURCE can raise it.
@@ -17,7 +17,7 @@ pub struct Limit {
 }
 
 /// prlimit(2) of another process (0: this one).
-pub fn set(pid: i32, resource: u32, limit: Limit) -> Result<()> {
+pub fn set(pid: i32, resource: u32, limit: RlimitPair) -> SysResult<()> {
     let limit = libc::rlimit { rlim_cur: limit.soft, rlim_max: limit.hard };
     #[allow(clippy::useless_conversion)] // the resource's type differs between libcs
     let resource = resource.into();
@@ -26,7 +26,7 @@ pub fn set(pid: i32, resource: u32, limit: Limit) -> Result<()> {
 }
 
 /// The limit of this process. For `RLIMIT_NOFILE` the soft limit is the one at its start.
-pub fn started_with(resource: u32) -> Result<Limit> {
+pub fn started_with(resource: u32) -> SysResult<RlimitPair> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     #[allow(clippy::useless_conversion)] // the resource's type differs between libcs
     let number = resource.into();
@@ -34,12 +34,12 @@ pub fn started_with(resource: u32) -> Result<Limit> {
     check(unsafe { libc::prlimit(0, number, std::ptr::null(), &mut limit) }.into())?;
     let own = Some(STARTED_WITH.load(Ordering::Relaxed)).filter(|soft| *soft != u64::MAX);
     let soft = own.filter(|_| resource == libc::RLIMIT_NOFILE).unwrap_or(limit.rlim_cur);
-    Ok(Limit { soft, hard: limit.rlim_max })
+    Ok(RlimitPair { soft, hard: limit.rlim_max })
 }
 
 /// Raises this process's soft limit on descriptors from `limit.soft` to `limit.hard`.
-pub fn raise_files(limit: Limit) -> Result<()> {
-    set(0, libc::RLIMIT_NOFILE, Limit { soft: limit.hard, hard: limit.hard })?;
+pub fn raise_files(limit: RlimitPair) -> SysResult<()> {
+    set(0, libc::RLIMIT_NOFILE, RlimitPair { soft: limit.hard, hard: limit.hard })?;
     STARTED_WITH.store(limit.soft, Ordering::Relaxed);
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use super::{Errno, Result, check, fs, socket};
+use super::{Errno, SysResult, check, fs, socket};
 
 const NLMSG_ERROR: u16 = 2;
 /// `struct nlmsghdr` and `struct rtmsg`.
@@ -72,14 +72,14 @@ fn host(address: IpAddr) -> (IpAddr, u8) {
 }
 
 /// Asks with a [`kind_request`] that was made before; Init may call it.
-pub fn route_kind(request: &[u8]) -> Result<u8> {
+pub fn route_kind(request: &[u8]) -> SysResult<u8> {
     let fd = open()?;
     let kind = ask_kind(fd, request);
     fs::close(fd);
     kind
 }
 
-fn ask_kind(fd: RawFd, request: &[u8]) -> Result<u8> {
+fn ask_kind(fd: RawFd, request: &[u8]) -> SysResult<u8> {
     socket::send(fd, request)?;
     let mut answer = [0u8; 4096];
     let n = socket::recv(fd, &mut answer)?;
@@ -92,7 +92,7 @@ fn ask_kind(fd: RawFd, request: &[u8]) -> Result<u8> {
 }
 
 /// Sends a request that was made before, and waits for the kernel's answer; Init may call it.
-pub fn perform(request: &[u8]) -> Result<()> {
+pub fn perform(request: &[u8]) -> SysResult<()> {
     let fd = open()?;
     let asked = socket::send(fd, request).and_then(|()| {
         let mut answer = [0u8; 512];
@@ -108,7 +108,7 @@ pub fn perform(request: &[u8]) -> Result<()> {
     asked
 }
 
-fn open() -> Result<RawFd> {
+fn open() -> SysResult<RawFd> {
     let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
     // SAFETY: no memory is involved.
     check(unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_ROUTE) }.into()).map(|fd| fd as RawFd)
@@ -120,12 +120,12 @@ pub struct Routes(OwnedFd);
 
 impl Routes {
     /// Of this process's network namespace.
-    pub fn open() -> Result<Self> {
+    pub fn open() -> SysResult<Self> {
         open().map(|fd| Routes(fs::own(fd)))
     }
 
     /// `RTN_*` of the route that leads to `address`: [`UNICAST`] for another host's, `RTN_LOCAL` for this host's own.
-    pub fn kind(&self, address: IpAddr) -> Result<u8> {
+    pub fn kind(&self, address: IpAddr) -> SysResult<u8> {
         ask_kind(self.0.as_raw_fd(), &kind_request(address))
     }
 }

@@ -1,16 +1,16 @@
 //! Scheduling: cpus, priorities, memory nodes.
 
-use super::{Result, check};
+use super::{SysResult, check};
 
 /// sched_setaffinity(2) of this process: one bit per cpu.
-pub fn sched_setaffinity(cpus: &[u64]) -> Result<()> {
+pub fn sched_setaffinity(cpus: &[u64]) -> SysResult<()> {
     let bytes = std::mem::size_of_val(cpus);
     // SAFETY: `cpus` is readable for the length passed.
     check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, bytes, cpus.as_ptr()) }).map(drop)
 }
 
 /// set_mempolicy(2): one bit per node.
-pub fn set_mempolicy(mode: i32, nodes: &[u64]) -> Result<()> {
+pub fn set_mempolicy(mode: i32, nodes: &[u64]) -> SysResult<()> {
     let (mask, bits) = match nodes {
         // A null address is the empty set; a non-null address with length 0 is an error.
         [] => (std::ptr::null(), 0),
@@ -22,13 +22,13 @@ pub fn set_mempolicy(mode: i32, nodes: &[u64]) -> Result<()> {
 }
 
 /// personality(2).
-pub fn personality(persona: u64) -> Result<()> {
+pub fn personality(persona: u64) -> SysResult<()> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::personality(persona as libc::c_ulong) }.into()).map(drop)
 }
 
 /// ioprio_set(2) for this process.
-pub fn ioprio_set(prio: i32) -> Result<()> {
+pub fn ioprio_set(prio: i32) -> SysResult<()> {
     // SAFETY: no memory is involved. IOPRIO_WHO_PROCESS is 1.
     check(unsafe { libc::syscall(libc::SYS_ioprio_set, 1, 0, prio) }).map(drop)
 }
@@ -49,7 +49,7 @@ pub struct SchedAttr {
 }
 
 /// sched_setattr(2) of this process.
-pub fn sched_setattr(attr: &SchedAttr) -> Result<()> {
+pub fn sched_setattr(attr: &SchedAttr) -> SysResult<()> {
     // SAFETY: `attr` states its own size and is only read.
     check(unsafe { libc::syscall(libc::SYS_sched_setattr, 0, std::ptr::from_ref(attr), 0) }).map(drop)
 }

@@ -2,16 +2,16 @@
 
 use std::os::fd::RawFd;
 
-use super::{Result, check, own::pid};
+use super::{SysResult, check, own::pid};
 
 /// kill(2) of this process. Other processes are signalled through pidfds.
-pub fn raise(signal: i32) -> Result<()> {
+pub fn raise(signal: i32) -> SysResult<()> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::kill(pid(), signal) }.into()).map(drop)
 }
 
 /// Ignores `signal` in this process. The program gets its default action back ([`clean_signals`]).
-pub fn ignore(signal: i32) -> Result<()> {
+pub fn ignore(signal: i32) -> SysResult<()> {
     // SAFETY: an all-zero sigaction is valid, and SIG_IGN is a constant.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = libc::SIG_IGN;
@@ -20,7 +20,7 @@ pub fn ignore(signal: i32) -> Result<()> {
 }
 
 /// Resets `signal` to its default action in this process and unblocks it.
-pub fn obey(signal: i32) -> Result<()> {
+pub fn obey(signal: i32) -> SysResult<()> {
     if !matches!(signal, libc::SIGKILL | libc::SIGSTOP) {
         // SAFETY: an all-zero sigaction is valid: SIG_DFL without flags.
         let action: libc::sigaction = unsafe { std::mem::zeroed() };
@@ -40,7 +40,7 @@ pub fn obey(signal: i32) -> Result<()> {
 /// ignores SIGPIPE, and background callers ignore others. Signals that ask a process to end get a handler
 /// until execve(2): the kernel drops signals with the default action for pid 1 of a pid namespace, so a
 /// container that waits for its start could not be stopped.
-pub fn clean_signals(changed: u64) -> Result<()> {
+pub fn clean_signals(changed: u64) -> SysResult<()> {
     extern "C" fn end(signal: libc::c_int) {
         // SAFETY: _exit(2) is async-signal-safe and does not return.
         unsafe { libc::_exit(128 + signal) }
@@ -65,7 +65,7 @@ pub fn clean_signals(changed: u64) -> Result<()> {
 }
 
 /// Blocks `signals` in this process.
-pub fn block(signals: &[i32]) -> Result<()> {
+pub fn block(signals: &[i32]) -> SysResult<()> {
     // SAFETY: sigset functions only write the set; the set outlives the calls.
     unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();
@@ -77,7 +77,7 @@ pub fn block(signals: &[i32]) -> Result<()> {
 }
 
 /// Blocks `signals` in this process and returns a close-on-exec, non-blocking signalfd(2) for them.
-pub fn signalfd(signals: &[i32]) -> Result<RawFd> {
+pub fn signalfd(signals: &[i32]) -> SysResult<RawFd> {
     // SAFETY: sigset functions only write the set; the set outlives the calls.
     unsafe {
         let mut set: libc::sigset_t = std::mem::zeroed();

@@ -5,10 +5,10 @@ use std::os::fd::RawFd;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr};
 
-use super::{Errno, Result, check};
+use super::{Errno, SysResult, check};
 
 /// socketpair(2): a close-on-exec SEQPACKET pair. A record arrives whole, and a dead peer is end of file.
-pub fn seqpacket_pair() -> Result<(RawFd, RawFd)> {
+pub fn seqpacket_pair() -> SysResult<(RawFd, RawFd)> {
     let mut fds = [-1; 2];
     let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC;
     // SAFETY: `fds` has room for the two descriptors.
@@ -17,7 +17,7 @@ pub fn seqpacket_pair() -> Result<(RawFd, RawFd)> {
 }
 
 /// send(2) of one record, without SIGPIPE.
-pub fn send(fd: RawFd, bytes: &[u8]) -> Result<()> {
+pub fn send(fd: RawFd, bytes: &[u8]) -> SysResult<()> {
     // SAFETY: the buffer is readable for the length passed.
     let n = check(
         unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), libc::MSG_NOSIGNAL) } as libc::c_long
@@ -27,7 +27,7 @@ pub fn send(fd: RawFd, bytes: &[u8]) -> Result<()> {
 
 /// recv(2) of one record, retried on `EINTR`; 0 is end of file. Returns the record's own length
 /// (`MSG_TRUNC`), so a record longer than `buf` is detected.
-pub fn recv(fd: RawFd, buf: &mut [u8]) -> Result<usize> {
+pub fn recv(fd: RawFd, buf: &mut [u8]) -> SysResult<usize> {
     let (to, size) = (buf.as_mut_ptr().cast(), buf.len());
     loop {
         // SAFETY: the buffer is writable for the length passed.
@@ -55,7 +55,7 @@ pub fn has_one_peer(fd: RawFd) -> bool {
 }
 
 /// poll(2) without waiting: `ESRCH` if the peer has closed its end.
-pub fn peer_alive(fd: RawFd) -> Result<()> {
+pub fn peer_alive(fd: RawFd) -> SysResult<()> {
     let mut poll = libc::pollfd { fd, events: 0, revents: 0 };
     // SAFETY: one writable pollfd.
     check(unsafe { libc::poll(&mut poll, 1, 0) }.into())?;
@@ -67,10 +67,10 @@ pub const MOST_FDS: usize = 9;
 
 /// Buffer for one `SCM_RIGHTS` message with [`MOST_FDS`] descriptors, aligned as `struct cmsghdr` requires.
 #[repr(C, align(8))]
-struct Control([u8; 64]);
+struct ControlBuffer([u8; 64]);
 
 /// connect(2) of a new `AF_UNIX` stream socket, close-on-exec; `ENAMETOOLONG` for a path of more than 107 bytes.
-pub fn connect(path: &std::ffi::CStr) -> Result<RawFd> {
+pub fn connect(path: &std::ffi::CStr) -> SysResult<RawFd> {
     // SAFETY: an all-zero sockaddr_un is a valid empty one.
     let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
     address.sun_family = libc::AF_UNIX as libc::sa_family_t;
@@ -96,7 +96,7 @@ pub fn connect(path: &std::ffi::CStr) -> Result<RawFd> {
 }
 
 /// Sends a terminal's master end over the receiver's socket, and closes both.
-pub fn send_pty(socket: RawFd, master: RawFd) -> Result<()> {
+pub fn send_pty(socket: RawFd, master: RawFd) -> SysResult<()> {
     // runc sends the pty's name. At least one byte is needed: the kernel drops descriptors of an empty message.
     let sent = send_fd(socket, b"/dev/ptmx", master);
     super::fs::close(master);
@@ -105,18 +105,18 @@ pub fn send_pty(socket: RawFd, master: RawFd) -> Result<()> {
 }
 
 /// sendmsg(2): `bytes` and one descriptor. Bytes that do not fit into the socket buffer follow with send(2).
-pub fn send_fd(socket: RawFd, bytes: &[u8], fd: RawFd) -> Result<()> {
+pub fn send_fd(socket: RawFd, bytes: &[u8], fd: RawFd) -> SysResult<()> {
     send_fds(socket, bytes, &[fd])
 }
 
 /// As [`send_fd`] with several descriptors, at most [`MOST_FDS`].
-pub fn send_fds(socket: RawFd, bytes: &[u8], fds: &[RawFd]) -> Result<()> {
+pub fn send_fds(socket: RawFd, bytes: &[u8], fds: &[RawFd]) -> SysResult<()> {
     if fds.len() > MOST_FDS {
         return Err(Errno::E2BIG);
     }
     let size = std::mem::size_of_val(fds) as libc::c_uint;
     let mut iov = libc::iovec { iov_base: bytes.as_ptr() as *mut _, iov_len: bytes.len() };
-    let mut control = Control([0; 64]);
+    let mut control = ControlBuffer([0; 64]);
     // SAFETY: an all-zero msghdr is a valid empty one.
     let mut msg: libc::msghdr = unsafe { std::mem::zeroed() };
     msg.msg_iov = &mut iov;
@@ -144,13 +144,13 @@ pub fn send_fds(socket: RawFd, bytes: &[u8], fds: &[RawFd]) -> Result<()> {
 }
 
 /// recvmsg(2) of one descriptor, close-on-exec; `EPROTO` where the message carries none.
-pub fn recv_fd(socket: RawFd) -> Result<RawFd> {
+pub fn recv_fd(socket: RawFd) -> SysResult<RawFd> {
     let mut byte = [0u8; 256];
     recv_with_fd(socket, &mut byte)?.1.ok_or(Errno::EPROTO)
 }
 
 /// recvmsg(2): the number of bytes received, and the received descriptor, close-on-exec.
-pub fn recv_with_fd(socket: RawFd, buf: &mut [u8]) -> Result<(usize, Option<RawFd>)> {
+pub fn recv_with_fd(socket: RawFd, buf: &mut [u8]) -> SysResult<(usize, Option<RawFd>)> {
     let mut fds = [-1; MOST_FDS];
     let (bytes, n) = recv_with_fds(socket, buf, &mut fds)?;
     // Close unexpected descriptors.
@@ -159,7 +159,7 @@ pub fn recv_with_fd(socket: RawFd, buf: &mut [u8]) -> Result<(usize, Option<RawF
 }
 
 /// recvmsg(2): the bytes received, and the message. Its heads point into `control`; the descriptors are close-on-exec.
-fn receive(socket: RawFd, buf: &mut [u8], control: &mut Control) -> Result<(usize, libc::msghdr)> {
+fn receive(socket: RawFd, buf: &mut [u8], control: &mut ControlBuffer) -> SysResult<(usize, libc::msghdr)> {
     let mut iov = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
     // SAFETY: an all-zero msghdr is a valid empty one.
     let mut msg: libc::msghdr = unsafe { std::mem::zeroed() };
@@ -180,8 +180,8 @@ fn receive(socket: RawFd, buf: &mut [u8], control: &mut Control) -> Result<(usiz
 
 /// recvmsg(2) of one descriptor, close-on-exec, and of the process that sent it, as this one's pid namespace numbers it.
 /// The socket has `SO_PASSCRED`; `EPROTO` where either is missing.
-pub fn recv_fd_from(socket: RawFd) -> Result<(RawFd, i32)> {
-    let mut control = Control([0; 64]);
+pub fn recv_fd_from(socket: RawFd) -> SysResult<(RawFd, i32)> {
+    let mut control = ControlBuffer([0; 64]);
     let (_, msg) = receive(socket, &mut [0; 1], &mut control)?;
     let (mut fd, mut pid) = (None, None);
     // SAFETY: the kernel filled `msg`; the heads point into `control`, and each is followed by the data that its type
@@ -206,8 +206,12 @@ pub fn recv_fd_from(socket: RawFd) -> Result<(RawFd, i32)> {
 }
 
 /// recvmsg(2): the number of bytes and of descriptors received; the descriptors are close-on-exec.
-pub fn recv_with_fds(socket: RawFd, buf: &mut [u8], fds: &mut [RawFd; MOST_FDS]) -> Result<(usize, usize)> {
-    let mut control = Control([0; 64]);
+pub fn recv_with_fds(
+    socket: RawFd,
+    buf: &mut [u8],
+    fds: &mut [RawFd; MOST_FDS],
+) -> SysResult<(usize, usize)> {
+    let mut control = ControlBuffer([0; 64]);
     let (n, msg) = receive(socket, buf, &mut control)?;
     // A record longer than `buf` is an error, not a record that fits.
     if msg.msg_flags & libc::MSG_TRUNC != 0 {
@@ -228,7 +232,7 @@ pub fn recv_with_fds(socket: RawFd, buf: &mut [u8], fds: &mut [RawFd; MOST_FDS])
 
 /// Listens on a SEQPACKET socket `name` in the directory `dir` with mode 0600. accept(2) on it does not
 /// block.
-pub fn listen_in(dir: &CStr, name: &str) -> Result<RawFd> {
+pub fn listen_in(dir: &CStr, name: &str) -> SysResult<RawFd> {
     let (_at, address) = address_in(dir, name)?;
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = nix::sys::socket::socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
@@ -241,7 +245,7 @@ pub fn listen_in(dir: &CStr, name: &str) -> Result<RawFd> {
 }
 
 /// connect(2) to a socket of [`listen_in`].
-pub fn connect_in(dir: &CStr, name: &str) -> Result<RawFd> {
+pub fn connect_in(dir: &CStr, name: &str) -> SysResult<RawFd> {
     let (_at, address) = address_in(dir, name)?;
     let kind = SockType::SeqPacket;
     let socket = nix::sys::socket::socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None)?;
@@ -250,7 +254,7 @@ pub fn connect_in(dir: &CStr, name: &str) -> Result<RawFd> {
 }
 
 /// accept4(2), close-on-exec.
-pub fn accept(socket: RawFd) -> Result<RawFd> {
+pub fn accept(socket: RawFd) -> SysResult<RawFd> {
     let none = std::ptr::null_mut();
     // SAFETY: the peer's address is not requested.
     let fd = unsafe { libc::accept4(socket, none, std::ptr::null_mut(), libc::SOCK_CLOEXEC) };
@@ -259,7 +263,7 @@ pub fn accept(socket: RawFd) -> Result<RawFd> {
 
 /// The address of `name` in the directory `dir`, by /proc/self/fd; valid while the returned descriptor is
 /// open. A socket address has only 107 bytes for a path (unix(7)).
-fn address_in(dir: &CStr, name: &str) -> Result<(std::os::fd::OwnedFd, UnixAddr)> {
+fn address_in(dir: &CStr, name: &str) -> SysResult<(std::os::fd::OwnedFd, UnixAddr)> {
     let at = super::fs::own(super::fs::openat(libc::AT_FDCWD, dir, libc::O_PATH | libc::O_DIRECTORY, 0)?);
     let path = format!("/proc/self/fd/{}/{name}", std::os::fd::AsRawFd::as_raw_fd(&at));
     let address = UnixAddr::new(path.as_str())?;
@@ -268,7 +272,7 @@ fn address_in(dir: &CStr, name: &str) -> Result<(std::os::fd::OwnedFd, UnixAddr)
 
 /// A datagram socket `name` in the directory `dir` that every user may write to. The address goes through the
 /// directory's descriptor: a socket address has only 107 bytes for a path (unix(7)).
-pub fn named_dgram(dir: &CStr, name: &str) -> Result<RawFd> {
+pub fn named_dgram(dir: &CStr, name: &str) -> SysResult<RawFd> {
     let at = super::fs::own(super::fs::openat(libc::AT_FDCWD, dir, libc::O_PATH | libc::O_DIRECTORY, 0)?);
     let path = format!("/proc/self/fd/{}/{name}", std::os::fd::AsRawFd::as_raw_fd(&at));
     let address = UnixAddr::new(path.as_str())?;
@@ -285,7 +289,7 @@ pub fn named_dgram(dir: &CStr, name: &str) -> Result<RawFd> {
 }
 
 /// Brings the loopback device up: `ioctl(SIOCSIFFLAGS, IFF_UP)` on `lo` of this network namespace.
-pub fn loopback_up() -> Result<()> {
+pub fn loopback_up() -> SysResult<()> {
     // SAFETY: no memory is involved.
     let fd = check(unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) }.into())?
         as RawFd;

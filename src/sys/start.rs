@@ -61,7 +61,7 @@ fn on_a_stack(main: fn() -> ExitCode) -> ExitCode {
     main()
 }
 
-fn on_own_stack(main: fn() -> ExitCode) -> super::Result<ExitCode> {
+fn on_own_stack(main: fn() -> ExitCode) -> super::SysResult<ExitCode> {
     extern "C" fn begin() {
         if let Some(main) = MAIN.get() {
             CODE.store(main().0, Ordering::Relaxed);

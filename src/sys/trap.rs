@@ -49,10 +49,10 @@ pub fn arm() {
 
 #[cfg(all(test, debug_assertions))]
 mod tests {
-    use crate::sys::process::{Exit, fork_run, wait};
+    use crate::sys::process::{ProcessExit, fork_run, wait};
 
     /// Exit status of a child that allocates.
-    fn child(armed: bool) -> Exit {
+    fn child(armed: bool) -> ProcessExit {
         let pid = fork_run(|| {
             if armed {
                 super::arm();
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn an_armed_process_that_allocates_is_aborted() {
-        assert_eq!(child(true), Exit::Signal(libc::SIGABRT));
-        assert_eq!(child(false), Exit::Code(7));
+        assert_eq!(child(true), ProcessExit::Signal(libc::SIGABRT));
+        assert_eq!(child(false), ProcessExit::Code(7));
     }
 }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::process::Exit;
-use super::{Errno, Result, check};
+use super::process::ProcessExit;
+use super::{Errno, SysResult, check};
 
 /// Resource usage of a process and the children that it has waited for (getrusage(2)).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Usage {
+pub struct ResourceUsage {
     /// Cpu time in user mode.
     pub user: Duration,
     /// Cpu time in kernel mode.
@@ -17,12 +17,12 @@ pub struct Usage {
 }
 
 /// wait4(2), retried on `EINTR`; `None` with `WNOHANG` if no child changed state.
-pub fn wait(pid: i32, options: i32) -> Result<Option<(i32, Exit, Usage)>> {
-    Ok(wait_status(pid, options)?.map(|(pid, status, used)| (pid, Exit::of_status(status), used)))
+pub fn wait(pid: i32, options: i32) -> SysResult<Option<(i32, ProcessExit, ResourceUsage)>> {
+    Ok(wait_status(pid, options)?.map(|(pid, status, used)| (pid, ProcessExit::of_status(status), used)))
 }
 
 /// As [`wait`], with the undecoded wait status.
-pub fn wait_status(pid: i32, options: i32) -> Result<Option<(i32, i32, Usage)>> {
+pub fn wait_status(pid: i32, options: i32) -> SysResult<Option<(i32, i32, ResourceUsage)>> {
     let mut status = 0;
     // SAFETY: an all-zero rusage is a valid value of that plain C struct.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
@@ -32,7 +32,7 @@ pub fn wait_status(pid: i32, options: i32) -> Result<Option<(i32, i32, Usage)>> 
             Err(Errno::EINTR) => {}
             Err(e) => return Err(e),
             Ok(0) => return Ok(None),
-            Ok(pid) => return Ok(Some((pid as i32, status, Usage::of(&usage)))),
+            Ok(pid) => return Ok(Some((pid as i32, status, ResourceUsage::of(&usage)))),
         }
     }
 }
@@ -47,21 +47,21 @@ pub fn monotonic() -> Duration {
     Duration::from_secs(u64::try_from(now.tv_sec).unwrap_or(0)) + Duration::from_nanos(nanos)
 }
 
-impl Usage {
+impl ResourceUsage {
     /// Adds the usage of another process.
-    pub fn add(&mut self, other: &Usage) {
+    pub fn add(&mut self, other: &ResourceUsage) {
         self.user = self.user.saturating_add(other.user);
         self.system = self.system.saturating_add(other.system);
         self.max_rss = self.max_rss.max(other.max_rss);
     }
 
-    fn of(usage: &libc::rusage) -> Usage {
+    fn of(usage: &libc::rusage) -> ResourceUsage {
         let time = |t: libc::timeval| {
             let seconds = Duration::from_secs(u64::try_from(t.tv_sec).unwrap_or(0));
             seconds + Duration::from_micros(u64::try_from(t.tv_usec).unwrap_or(0))
         };
         // ru_maxrss is in KiB (getrusage(2)).
         let max_rss = u64::try_from(usage.ru_maxrss).unwrap_or(0).saturating_mul(1024);
-        Usage { user: time(usage.ru_utime), system: time(usage.ru_stime), max_rss }
+        ResourceUsage { user: time(usage.ru_utime), system: time(usage.ru_stime), max_rss }
     }
 }

@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
-use super::{Result, check, fs};
+use super::{SysResult, check, fs};
 
 /// An inotify(7) instance. A user has few of them (fs.inotify.max_user_instances, 128), but many watches.
 #[derive(Debug)]
@@ -22,14 +22,14 @@ pub struct Seen {
 
 impl Inotify {
     /// A non-blocking instance without watches.
-    pub fn new() -> Result<Self> {
+    pub fn new() -> SysResult<Self> {
         // SAFETY: no pointer is passed.
         let fd = check(unsafe { libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK) }.into())?;
         Ok(Inotify(fs::own(fd as RawFd)))
     }
 
     /// Watches `path` for the events in `mask`. Returns the watch's number.
-    pub fn add(&self, path: &CStr, mask: u32) -> Result<i32> {
+    pub fn add(&self, path: &CStr, mask: u32) -> SysResult<i32> {
         // SAFETY: `path` is a NUL-terminated string.
         let watch = check(unsafe { libc::inotify_add_watch(self.fd(), path.as_ptr(), mask) }.into())?;
         Ok(watch as i32)
@@ -69,14 +69,14 @@ impl Inotify {
 }
 
 /// An inotify descriptor that becomes readable when the file at `path` is modified.
-pub fn modified(path: &CStr) -> Result<OwnedFd> {
+pub fn modified(path: &CStr) -> SysResult<OwnedFd> {
     let inotify = Inotify::new()?;
     inotify.add(path, libc::IN_MODIFY)?;
     Ok(inotify.0)
 }
 
 /// A non-blocking counter for notifications from the kernel (eventfd(2)).
-pub fn eventfd() -> Result<OwnedFd> {
+pub fn eventfd() -> SysResult<OwnedFd> {
     // SAFETY: no pointer is passed.
     check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) }.into())
         .map(|fd| fs::own(fd as RawFd))

@@ -8,7 +8,7 @@ use std::fmt;
 
 /// One row of [`CAPABILITIES`].
 #[derive(Debug)]
-pub struct Row {
+pub struct CapabilityRow {
     /// Name in config.json, e.g. `CAP_CHOWN`.
     pub name: &'static str,
     /// Number in `linux/capability.h`.
@@ -18,60 +18,84 @@ pub struct Row {
 }
 
 /// All capabilities of Linux 5.9 and later, row N being capability N.
-pub const CAPABILITIES: [Row; 41] = [
-    Row { name: "CAP_CHOWN", bit: 0, doc: "change the owner of any file" },
-    Row { name: "CAP_DAC_OVERRIDE", bit: 1, doc: "ignore file permission bits" },
-    Row {
+pub const CAPABILITIES: [CapabilityRow; 41] = [
+    CapabilityRow { name: "CAP_CHOWN", bit: 0, doc: "change the owner of any file" },
+    CapabilityRow { name: "CAP_DAC_OVERRIDE", bit: 1, doc: "ignore file permission bits" },
+    CapabilityRow {
         name: "CAP_DAC_READ_SEARCH",
         bit: 2,
         doc: "read any file and search any directory; also open_by_handle_at(2)",
     },
-    Row { name: "CAP_FOWNER", bit: 3, doc: "act as the owner of any file" },
-    Row { name: "CAP_FSETID", bit: 4, doc: "keep set-user-ID and set-group-ID bits when a file changes" },
-    Row { name: "CAP_KILL", bit: 5, doc: "send signals to any process" },
-    Row { name: "CAP_SETGID", bit: 6, doc: "take any group id and supplementary groups" },
-    Row { name: "CAP_SETUID", bit: 7, doc: "take any user id" },
-    Row { name: "CAP_SETPCAP", bit: 8, doc: "drop capabilities from the bounding set and change securebits" },
-    Row {
+    CapabilityRow { name: "CAP_FOWNER", bit: 3, doc: "act as the owner of any file" },
+    CapabilityRow {
+        name: "CAP_FSETID",
+        bit: 4,
+        doc: "keep set-user-ID and set-group-ID bits when a file changes",
+    },
+    CapabilityRow { name: "CAP_KILL", bit: 5, doc: "send signals to any process" },
+    CapabilityRow { name: "CAP_SETGID", bit: 6, doc: "take any group id and supplementary groups" },
+    CapabilityRow { name: "CAP_SETUID", bit: 7, doc: "take any user id" },
+    CapabilityRow {
+        name: "CAP_SETPCAP",
+        bit: 8,
+        doc: "drop capabilities from the bounding set and change securebits",
+    },
+    CapabilityRow {
         name: "CAP_LINUX_IMMUTABLE",
         bit: 9,
         doc: "set and clear the immutable and append-only file flags",
     },
-    Row { name: "CAP_NET_BIND_SERVICE", bit: 10, doc: "bind ports below 1024" },
-    Row { name: "CAP_NET_BROADCAST", bit: 11, doc: "unused by the kernel" },
-    Row { name: "CAP_NET_ADMIN", bit: 12, doc: "configure interfaces, routes, firewalls and socket options" },
-    Row { name: "CAP_NET_RAW", bit: 13, doc: "open raw and packet sockets" },
-    Row { name: "CAP_IPC_LOCK", bit: 14, doc: "lock memory and use huge pages" },
-    Row { name: "CAP_IPC_OWNER", bit: 15, doc: "ignore permissions of System V IPC objects" },
-    Row { name: "CAP_SYS_MODULE", bit: 16, doc: "load and unload kernel modules" },
-    Row { name: "CAP_SYS_RAWIO", bit: 17, doc: "read and write ports and kernel memory" },
-    Row { name: "CAP_SYS_CHROOT", bit: 18, doc: "call chroot(2) and join mount namespaces" },
-    Row { name: "CAP_SYS_PTRACE", bit: 19, doc: "trace and read any process" },
-    Row { name: "CAP_SYS_PACCT", bit: 20, doc: "switch process accounting" },
-    Row { name: "CAP_SYS_ADMIN", bit: 21, doc: "mount, join namespaces and much else: close to root" },
-    Row { name: "CAP_SYS_BOOT", bit: 22, doc: "reboot, and load a new kernel" },
-    Row { name: "CAP_SYS_NICE", bit: 23, doc: "raise priorities and set realtime scheduling" },
-    Row { name: "CAP_SYS_RESOURCE", bit: 24, doc: "exceed and raise resource limits" },
-    Row { name: "CAP_SYS_TIME", bit: 25, doc: "set the system clock" },
-    Row { name: "CAP_SYS_TTY_CONFIG", bit: 26, doc: "configure and hang up terminals" },
-    Row { name: "CAP_MKNOD", bit: 27, doc: "create device nodes" },
-    Row { name: "CAP_LEASE", bit: 28, doc: "take leases on any file" },
-    Row { name: "CAP_AUDIT_WRITE", bit: 29, doc: "write to the kernel's audit log" },
-    Row { name: "CAP_AUDIT_CONTROL", bit: 30, doc: "configure auditing" },
-    Row { name: "CAP_SETFCAP", bit: 31, doc: "set file capabilities, and map uid 0 into a user namespace" },
-    Row { name: "CAP_MAC_OVERRIDE", bit: 32, doc: "override mandatory access control (Smack)" },
-    Row { name: "CAP_MAC_ADMIN", bit: 33, doc: "configure mandatory access control (Smack)" },
-    Row { name: "CAP_SYSLOG", bit: 34, doc: "read the kernel log and kernel addresses" },
-    Row { name: "CAP_WAKE_ALARM", bit: 35, doc: "set timers that wake the system" },
-    Row { name: "CAP_BLOCK_SUSPEND", bit: 36, doc: "prevent system suspend" },
-    Row { name: "CAP_AUDIT_READ", bit: 37, doc: "read the audit log over netlink" },
-    Row { name: "CAP_PERFMON", bit: 38, doc: "observe performance system-wide" },
-    Row { name: "CAP_BPF", bit: 39, doc: "load BPF programs" },
-    Row { name: "CAP_CHECKPOINT_RESTORE", bit: 40, doc: "checkpoint and restore processes; choose pids" },
+    CapabilityRow { name: "CAP_NET_BIND_SERVICE", bit: 10, doc: "bind ports below 1024" },
+    CapabilityRow { name: "CAP_NET_BROADCAST", bit: 11, doc: "unused by the kernel" },
+    CapabilityRow {
+        name: "CAP_NET_ADMIN",
+        bit: 12,
+        doc: "configure interfaces, routes, firewalls and socket options",
+    },
+    CapabilityRow { name: "CAP_NET_RAW", bit: 13, doc: "open raw and packet sockets" },
+    CapabilityRow { name: "CAP_IPC_LOCK", bit: 14, doc: "lock memory and use huge pages" },
+    CapabilityRow { name: "CAP_IPC_OWNER", bit: 15, doc: "ignore permissions of System V IPC objects" },
+    CapabilityRow { name: "CAP_SYS_MODULE", bit: 16, doc: "load and unload kernel modules" },
+    CapabilityRow { name: "CAP_SYS_RAWIO", bit: 17, doc: "read and write ports and kernel memory" },
+    CapabilityRow { name: "CAP_SYS_CHROOT", bit: 18, doc: "call chroot(2) and join mount namespaces" },
+    CapabilityRow { name: "CAP_SYS_PTRACE", bit: 19, doc: "trace and read any process" },
+    CapabilityRow { name: "CAP_SYS_PACCT", bit: 20, doc: "switch process accounting" },
+    CapabilityRow {
+        name: "CAP_SYS_ADMIN",
+        bit: 21,
+        doc: "mount, join namespaces and much else: close to root",
+    },
+    CapabilityRow { name: "CAP_SYS_BOOT", bit: 22, doc: "reboot, and load a new kernel" },
+    CapabilityRow { name: "CAP_SYS_NICE", bit: 23, doc: "raise priorities and set realtime scheduling" },
+    CapabilityRow { name: "CAP_SYS_RESOURCE", bit: 24, doc: "exceed and raise resource limits" },
+    CapabilityRow { name: "CAP_SYS_TIME", bit: 25, doc: "set the system clock" },
+    CapabilityRow { name: "CAP_SYS_TTY_CONFIG", bit: 26, doc: "configure and hang up terminals" },
+    CapabilityRow { name: "CAP_MKNOD", bit: 27, doc: "create device nodes" },
+    CapabilityRow { name: "CAP_LEASE", bit: 28, doc: "take leases on any file" },
+    CapabilityRow { name: "CAP_AUDIT_WRITE", bit: 29, doc: "write to the kernel's audit log" },
+    CapabilityRow { name: "CAP_AUDIT_CONTROL", bit: 30, doc: "configure auditing" },
+    CapabilityRow {
+        name: "CAP_SETFCAP",
+        bit: 31,
+        doc: "set file capabilities, and map uid 0 into a user namespace",
+    },
+    CapabilityRow { name: "CAP_MAC_OVERRIDE", bit: 32, doc: "override mandatory access control (Smack)" },
+    CapabilityRow { name: "CAP_MAC_ADMIN", bit: 33, doc: "configure mandatory access control (Smack)" },
+    CapabilityRow { name: "CAP_SYSLOG", bit: 34, doc: "read the kernel log and kernel addresses" },
+    CapabilityRow { name: "CAP_WAKE_ALARM", bit: 35, doc: "set timers that wake the system" },
+    CapabilityRow { name: "CAP_BLOCK_SUSPEND", bit: 36, doc: "prevent system suspend" },
+    CapabilityRow { name: "CAP_AUDIT_READ", bit: 37, doc: "read the audit log over netlink" },
+    CapabilityRow { name: "CAP_PERFMON", bit: 38, doc: "observe performance system-wide" },
+    CapabilityRow { name: "CAP_BPF", bit: 39, doc: "load BPF programs" },
+    CapabilityRow {
+        name: "CAP_CHECKPOINT_RESTORE",
+        bit: 40,
+        doc: "checkpoint and restore processes; choose pids",
+    },
 ];
 
 /// The row of the capability `name`, with or without `CAP_` and in any case.
-fn find(name: &str) -> Option<&'static Row> {
+fn find(name: &str) -> Option<&'static CapabilityRow> {
     let short = match name.get(..4) {
         Some(prefix) if prefix.eq_ignore_ascii_case("CAP_") => &name[4..],
         _ => name,

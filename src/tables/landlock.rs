@@ -2,7 +2,7 @@
 
 /// One file access right.
 #[derive(Debug)]
-pub struct Row {
+pub struct LandlockRow {
     /// Name without `LANDLOCK_ACCESS_FS_`.
     pub name: &'static str,
     /// The bit.
@@ -13,12 +13,12 @@ pub struct Row {
     pub file: bool,
 }
 
-const fn row(name: &'static str, bit: u32, since: i32, file: bool) -> Row {
-    Row { name, bit: 1 << bit, since, file }
+const fn row(name: &'static str, bit: u32, since: i32, file: bool) -> LandlockRow {
+    LandlockRow { name, bit: 1 << bit, since, file }
 }
 
 /// All access rights, by bit.
-pub const RIGHTS: [Row; 16] = [
+pub const RIGHTS: [LandlockRow; 16] = [
     row("EXECUTE", 0, 1, true),
     row("WRITE_FILE", 1, 1, true),
     row("READ_FILE", 2, 1, true),

@@ -13,17 +13,17 @@ use libc::{
 
 /// What a mount option does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effect {
+pub enum MountEffect {
     /// Nothing; the row's doc says why.
     None,
     /// Sets `MOUNT_ATTR_*` bits.
-    Set(Scope, u64),
+    Set(MountScope, u64),
     /// Clears `MOUNT_ATTR_*` bits.
-    Clear(Scope, u64),
+    Clear(MountScope, u64),
     /// Selects one of the access-time modes, which exclude each other.
-    Atime(Scope, u64),
+    Atime(MountScope, u64),
     /// Deselects this access-time mode, if an earlier option selected it: back to the default (relatime).
-    NotAtime(Scope, u64),
+    NotAtime(MountScope, u64),
     /// A propagation change, as mount(2) flags.
     Propagation(u64),
     /// A bind mount: `true` includes the mounts below.
@@ -40,7 +40,7 @@ pub enum Effect {
 
 /// Which mounts an attribute applies to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
+pub enum MountScope {
     /// This mount.
     One,
     /// This mount and all mounts below it (`AT_RECURSIVE`).
@@ -49,148 +49,224 @@ pub enum Scope {
 
 /// One row of [`OPTIONS`].
 #[derive(Debug)]
-pub struct Row {
+pub struct MountOptionRow {
     /// The word in `options`.
     pub name: &'static str,
     /// What it does.
-    pub effect: Effect,
+    pub effect: MountEffect,
     /// The effect in words.
     pub doc: &'static str,
 }
 
-use Effect::{Atime, Bind, Clear, CopyUp, Idmap, NotAtime, Propagation, Remount, Set, Superblock};
-use Scope::{One, Tree};
+use MountEffect::{Atime, Bind, Clear, CopyUp, Idmap, NotAtime, Propagation, Remount, Set, Superblock};
+use MountScope::{One, Tree};
 
 /// Every option that is not file-system specific, sorted by name.
-pub const OPTIONS: &[Row] = &[
-    Row { name: "acl", effect: Superblock, doc: "access control lists, if the file system supports both" },
-    Row { name: "async", effect: Superblock, doc: "writes return before they reach the device" },
-    Row { name: "atime", effect: NotAtime(One, MOUNT_ATTR_NOATIME), doc: "not noatime: back to relatime" },
-    Row {
+pub const OPTIONS: &[MountOptionRow] = &[
+    MountOptionRow {
+        name: "acl",
+        effect: Superblock,
+        doc: "access control lists, if the file system supports both",
+    },
+    MountOptionRow { name: "async", effect: Superblock, doc: "writes return before they reach the device" },
+    MountOptionRow {
+        name: "atime",
+        effect: NotAtime(One, MOUNT_ATTR_NOATIME),
+        doc: "not noatime: back to relatime",
+    },
+    MountOptionRow {
         name: "bind",
         effect: Bind(false),
         doc: "shows a directory of the host without the mounts below it",
     },
-    Row { name: "defaults", effect: Effect::None, doc: "the kernel's defaults, which apply anyway" },
-    Row { name: "dev", effect: Clear(One, MOUNT_ATTR_NODEV), doc: "device files work" },
-    Row { name: "diratime", effect: Clear(One, MOUNT_ATTR_NODIRATIME), doc: "directories have access times" },
-    Row { name: "dirsync", effect: Superblock, doc: "directory changes reach the device at once" },
-    Row { name: "exec", effect: Clear(One, MOUNT_ATTR_NOEXEC), doc: "programs can be executed" },
-    Row { name: "idmap", effect: Idmap(false), doc: "file owners are mapped on this mount" },
-    Row {
+    MountOptionRow {
+        name: "defaults",
+        effect: MountEffect::None,
+        doc: "the kernel's defaults, which apply anyway",
+    },
+    MountOptionRow { name: "dev", effect: Clear(One, MOUNT_ATTR_NODEV), doc: "device files work" },
+    MountOptionRow {
+        name: "diratime",
+        effect: Clear(One, MOUNT_ATTR_NODIRATIME),
+        doc: "directories have access times",
+    },
+    MountOptionRow { name: "dirsync", effect: Superblock, doc: "directory changes reach the device at once" },
+    MountOptionRow { name: "exec", effect: Clear(One, MOUNT_ATTR_NOEXEC), doc: "programs can be executed" },
+    MountOptionRow { name: "idmap", effect: Idmap(false), doc: "file owners are mapped on this mount" },
+    MountOptionRow {
         name: "iversion",
-        effect: Effect::None,
+        effect: MountEffect::None,
         doc: "change counters: always on if the file system has them",
     },
-    Row { name: "lazytime", effect: Superblock, doc: "times are written when the inode is" },
-    Row {
+    MountOptionRow { name: "lazytime", effect: Superblock, doc: "times are written when the inode is" },
+    MountOptionRow {
         name: "loud",
-        effect: Effect::None,
+        effect: MountEffect::None,
         doc: "kernel messages on mount errors: the mount API by fd always reports them",
     },
-    Row { name: "mand", effect: Superblock, doc: "mandatory locks; without effect since Linux 5.15" },
-    Row { name: "noacl", effect: Superblock, doc: "no access control lists" },
-    Row { name: "noatime", effect: Atime(One, MOUNT_ATTR_NOATIME), doc: "no access times" },
-    Row { name: "nodev", effect: Set(One, MOUNT_ATTR_NODEV), doc: "device files do not work" },
-    Row {
+    MountOptionRow {
+        name: "mand",
+        effect: Superblock,
+        doc: "mandatory locks; without effect since Linux 5.15",
+    },
+    MountOptionRow { name: "noacl", effect: Superblock, doc: "no access control lists" },
+    MountOptionRow { name: "noatime", effect: Atime(One, MOUNT_ATTR_NOATIME), doc: "no access times" },
+    MountOptionRow { name: "nodev", effect: Set(One, MOUNT_ATTR_NODEV), doc: "device files do not work" },
+    MountOptionRow {
         name: "nodiratime",
         effect: Set(One, MOUNT_ATTR_NODIRATIME),
         doc: "directories have no access times",
     },
-    Row { name: "noexec", effect: Set(One, MOUNT_ATTR_NOEXEC), doc: "nothing can be executed" },
-    Row { name: "noiversion", effect: Effect::None, doc: "no change counters: not possible, see iversion" },
-    Row { name: "nolazytime", effect: Superblock, doc: "times are written as they change" },
-    Row { name: "nomand", effect: Superblock, doc: "no mandatory locks" },
-    Row {
+    MountOptionRow { name: "noexec", effect: Set(One, MOUNT_ATTR_NOEXEC), doc: "nothing can be executed" },
+    MountOptionRow {
+        name: "noiversion",
+        effect: MountEffect::None,
+        doc: "no change counters: not possible, see iversion",
+    },
+    MountOptionRow { name: "nolazytime", effect: Superblock, doc: "times are written as they change" },
+    MountOptionRow { name: "nomand", effect: Superblock, doc: "no mandatory locks" },
+    MountOptionRow {
         name: "norelatime",
-        effect: Effect::None,
+        effect: MountEffect::None,
         doc: "relatime is what the kernel does unless noatime or strictatime is given",
     },
-    Row {
+    MountOptionRow {
         name: "nostrictatime",
         effect: NotAtime(One, MOUNT_ATTR_STRICTATIME),
         doc: "not strictatime: back to relatime",
     },
-    Row {
+    MountOptionRow {
         name: "nosuid",
         effect: Set(One, MOUNT_ATTR_NOSUID),
         doc: "set-user-ID bits and file capabilities are ignored",
     },
-    Row {
+    MountOptionRow {
         name: "nosymfollow",
         effect: Set(One, MOUNT_ATTR_NOSYMFOLLOW),
         doc: "symbolic links are not followed",
     },
-    Row {
+    MountOptionRow {
         name: "private",
         effect: Propagation(MS_PRIVATE),
         doc: "mount events are neither received nor sent",
     },
-    Row { name: "ratime", effect: NotAtime(Tree, MOUNT_ATTR_NOATIME), doc: "atime, for the tree" },
-    Row { name: "rbind", effect: Bind(true), doc: "shows a directory of the host with the mounts below it" },
-    Row { name: "rdev", effect: Clear(Tree, MOUNT_ATTR_NODEV), doc: "dev, for the tree" },
-    Row { name: "rdiratime", effect: Clear(Tree, MOUNT_ATTR_NODIRATIME), doc: "diratime, for the tree" },
-    Row {
+    MountOptionRow { name: "ratime", effect: NotAtime(Tree, MOUNT_ATTR_NOATIME), doc: "atime, for the tree" },
+    MountOptionRow {
+        name: "rbind",
+        effect: Bind(true),
+        doc: "shows a directory of the host with the mounts below it",
+    },
+    MountOptionRow { name: "rdev", effect: Clear(Tree, MOUNT_ATTR_NODEV), doc: "dev, for the tree" },
+    MountOptionRow {
+        name: "rdiratime",
+        effect: Clear(Tree, MOUNT_ATTR_NODIRATIME),
+        doc: "diratime, for the tree",
+    },
+    MountOptionRow {
         name: "relatime",
         effect: Atime(One, MOUNT_ATTR_RELATIME),
         doc: "access times once a day or after a change",
     },
-    Row { name: "remount", effect: Remount, doc: "changes an existing mount" },
-    Row { name: "rexec", effect: Clear(Tree, MOUNT_ATTR_NOEXEC), doc: "exec, for the tree" },
-    Row { name: "ridmap", effect: Idmap(true), doc: "idmap, for the tree" },
-    Row { name: "rnoatime", effect: Atime(Tree, MOUNT_ATTR_NOATIME), doc: "noatime, for the tree" },
-    Row { name: "rnodev", effect: Set(Tree, MOUNT_ATTR_NODEV), doc: "nodev, for the tree" },
-    Row { name: "rnodiratime", effect: Set(Tree, MOUNT_ATTR_NODIRATIME), doc: "nodiratime, for the tree" },
-    Row { name: "rnoexec", effect: Set(Tree, MOUNT_ATTR_NOEXEC), doc: "noexec, for the tree" },
-    Row { name: "rnorelatime", effect: Effect::None, doc: "norelatime, for the tree" },
-    Row {
+    MountOptionRow { name: "remount", effect: Remount, doc: "changes an existing mount" },
+    MountOptionRow { name: "rexec", effect: Clear(Tree, MOUNT_ATTR_NOEXEC), doc: "exec, for the tree" },
+    MountOptionRow { name: "ridmap", effect: Idmap(true), doc: "idmap, for the tree" },
+    MountOptionRow {
+        name: "rnoatime",
+        effect: Atime(Tree, MOUNT_ATTR_NOATIME),
+        doc: "noatime, for the tree",
+    },
+    MountOptionRow { name: "rnodev", effect: Set(Tree, MOUNT_ATTR_NODEV), doc: "nodev, for the tree" },
+    MountOptionRow {
+        name: "rnodiratime",
+        effect: Set(Tree, MOUNT_ATTR_NODIRATIME),
+        doc: "nodiratime, for the tree",
+    },
+    MountOptionRow { name: "rnoexec", effect: Set(Tree, MOUNT_ATTR_NOEXEC), doc: "noexec, for the tree" },
+    MountOptionRow { name: "rnorelatime", effect: MountEffect::None, doc: "norelatime, for the tree" },
+    MountOptionRow {
         name: "rnostrictatime",
         effect: NotAtime(Tree, MOUNT_ATTR_STRICTATIME),
         doc: "nostrictatime, for the tree",
     },
-    Row { name: "rnosuid", effect: Set(Tree, MOUNT_ATTR_NOSUID), doc: "nosuid, for the tree" },
-    Row { name: "rnosymfollow", effect: Set(Tree, MOUNT_ATTR_NOSYMFOLLOW), doc: "nosymfollow, for the tree" },
-    Row { name: "ro", effect: Set(One, MOUNT_ATTR_RDONLY), doc: "read-only" },
-    Row { name: "rprivate", effect: Propagation(MS_PRIVATE | MS_REC), doc: "private, for the tree" },
-    Row { name: "rrelatime", effect: Atime(Tree, MOUNT_ATTR_RELATIME), doc: "relatime, for the tree" },
-    Row { name: "rro", effect: Set(Tree, MOUNT_ATTR_RDONLY), doc: "ro, for the tree" },
-    Row { name: "rrw", effect: Clear(Tree, MOUNT_ATTR_RDONLY), doc: "rw, for the tree" },
-    Row { name: "rshared", effect: Propagation(MS_SHARED | MS_REC), doc: "shared, for the tree" },
-    Row { name: "rslave", effect: Propagation(MS_SLAVE | MS_REC), doc: "slave, for the tree" },
-    Row {
+    MountOptionRow { name: "rnosuid", effect: Set(Tree, MOUNT_ATTR_NOSUID), doc: "nosuid, for the tree" },
+    MountOptionRow {
+        name: "rnosymfollow",
+        effect: Set(Tree, MOUNT_ATTR_NOSYMFOLLOW),
+        doc: "nosymfollow, for the tree",
+    },
+    MountOptionRow { name: "ro", effect: Set(One, MOUNT_ATTR_RDONLY), doc: "read-only" },
+    MountOptionRow {
+        name: "rprivate",
+        effect: Propagation(MS_PRIVATE | MS_REC),
+        doc: "private, for the tree",
+    },
+    MountOptionRow {
+        name: "rrelatime",
+        effect: Atime(Tree, MOUNT_ATTR_RELATIME),
+        doc: "relatime, for the tree",
+    },
+    MountOptionRow { name: "rro", effect: Set(Tree, MOUNT_ATTR_RDONLY), doc: "ro, for the tree" },
+    MountOptionRow { name: "rrw", effect: Clear(Tree, MOUNT_ATTR_RDONLY), doc: "rw, for the tree" },
+    MountOptionRow { name: "rshared", effect: Propagation(MS_SHARED | MS_REC), doc: "shared, for the tree" },
+    MountOptionRow { name: "rslave", effect: Propagation(MS_SLAVE | MS_REC), doc: "slave, for the tree" },
+    MountOptionRow {
         name: "rstrictatime",
         effect: Atime(Tree, MOUNT_ATTR_STRICTATIME),
         doc: "strictatime, for the tree",
     },
-    Row { name: "rsuid", effect: Clear(Tree, MOUNT_ATTR_NOSUID), doc: "suid, for the tree" },
-    Row { name: "rsymfollow", effect: Clear(Tree, MOUNT_ATTR_NOSYMFOLLOW), doc: "symfollow, for the tree" },
-    Row { name: "runbindable", effect: Propagation(MS_UNBINDABLE | MS_REC), doc: "unbindable, for the tree" },
-    Row { name: "rw", effect: Clear(One, MOUNT_ATTR_RDONLY), doc: "writable" },
-    Row { name: "shared", effect: Propagation(MS_SHARED), doc: "mount events are received and sent" },
-    Row {
+    MountOptionRow { name: "rsuid", effect: Clear(Tree, MOUNT_ATTR_NOSUID), doc: "suid, for the tree" },
+    MountOptionRow {
+        name: "rsymfollow",
+        effect: Clear(Tree, MOUNT_ATTR_NOSYMFOLLOW),
+        doc: "symfollow, for the tree",
+    },
+    MountOptionRow {
+        name: "runbindable",
+        effect: Propagation(MS_UNBINDABLE | MS_REC),
+        doc: "unbindable, for the tree",
+    },
+    MountOptionRow { name: "rw", effect: Clear(One, MOUNT_ATTR_RDONLY), doc: "writable" },
+    MountOptionRow {
+        name: "shared",
+        effect: Propagation(MS_SHARED),
+        doc: "mount events are received and sent",
+    },
+    MountOptionRow {
         name: "silent",
-        effect: Effect::None,
+        effect: MountEffect::None,
         doc: "no kernel messages on mount errors: not possible with fsconfig(2)",
     },
-    Row { name: "slave", effect: Propagation(MS_SLAVE), doc: "mount events are received, but not sent" },
-    Row {
+    MountOptionRow {
+        name: "slave",
+        effect: Propagation(MS_SLAVE),
+        doc: "mount events are received, but not sent",
+    },
+    MountOptionRow {
         name: "strictatime",
         effect: Atime(One, MOUNT_ATTR_STRICTATIME),
         doc: "access times are always updated",
     },
-    Row {
+    MountOptionRow {
         name: "suid",
         effect: Clear(One, MOUNT_ATTR_NOSUID),
         doc: "set-user-ID bits and file capabilities work",
     },
-    Row { name: "symfollow", effect: Clear(One, MOUNT_ATTR_NOSYMFOLLOW), doc: "symbolic links are followed" },
-    Row { name: "sync", effect: Superblock, doc: "writes return when they have reached the device" },
-    Row {
+    MountOptionRow {
+        name: "symfollow",
+        effect: Clear(One, MOUNT_ATTR_NOSYMFOLLOW),
+        doc: "symbolic links are followed",
+    },
+    MountOptionRow {
+        name: "sync",
+        effect: Superblock,
+        doc: "writes return when they have reached the device",
+    },
+    MountOptionRow {
         name: "tmpcopyup",
         effect: CopyUp,
         doc: "the rootfs's content of the destination is copied into the new tmpfs",
     },
-    Row {
+    MountOptionRow {
         name: "unbindable",
         effect: Propagation(MS_UNBINDABLE),
         doc: "private, and cannot be bind mounted",
@@ -198,7 +274,7 @@ pub const OPTIONS: &[Row] = &[
 ];
 
 /// The row of the option `name`; `None` if it is file-system specific.
-pub fn find(name: &str) -> Option<&'static Row> {
+pub fn find(name: &str) -> Option<&'static MountOptionRow> {
     OPTIONS.binary_search_by(|r| r.name.cmp(name)).ok().and_then(|i| OPTIONS.get(i))
 }
 
@@ -267,7 +343,7 @@ mod tests {
                 (Atime(One, a), Atime(Tree, b)) | (NotAtime(One, a), NotAtime(Tree, b)) => assert_eq!(a, b),
                 (Propagation(a), Propagation(b)) => assert_eq!(a | MS_REC, b),
                 (a, b) => assert!(
-                    matches!(b, Bind(true) | Idmap(true) | Effect::None),
+                    matches!(b, Bind(true) | Idmap(true) | MountEffect::None),
                     "{}: {a:?} against {b:?}",
                     row.name
                 ),

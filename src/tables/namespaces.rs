@@ -16,7 +16,7 @@ pub enum NsKind {
 
 /// One row of [`NAMESPACES`].
 #[derive(Debug)]
-pub struct Row {
+pub struct NamespaceRow {
     /// The kind of this row.
     pub kind: NsKind,
     /// Name in config.json (`linux.namespaces[].type`).
@@ -33,8 +33,8 @@ pub struct Row {
 
 /// All eight, in the order of joining: the user namespace first, because it grants the right to join the
 /// others; the mount namespace last, because host paths cannot be opened after it.
-pub const NAMESPACES: [Row; 8] = [
-    Row {
+pub const NAMESPACES: [NamespaceRow; 8] = [
+    NamespaceRow {
         kind: NsKind::User,
         oci: "user",
         proc: "user",
@@ -42,7 +42,7 @@ pub const NAMESPACES: [Row; 8] = [
         flag_name: "CLONE_NEWUSER",
         doc: "user and group ids and capabilities: root inside has no privileges outside",
     },
-    Row {
+    NamespaceRow {
         kind: NsKind::Pid,
         oci: "pid",
         proc: "pid",
@@ -50,7 +50,7 @@ pub const NAMESPACES: [Row; 8] = [
         flag_name: "CLONE_NEWPID",
         doc: "process ids: processes outside cannot be seen or signalled; when pid 1 dies the kernel kills the rest",
     },
-    Row {
+    NamespaceRow {
         kind: NsKind::Net,
         oci: "network",
         proc: "net",
@@ -58,7 +58,7 @@ pub const NAMESPACES: [Row; 8] = [
         flag_name: "CLONE_NEWNET",
         doc: "network devices, addresses, routes, ports and abstract sockets",
     },
-    Row {
+    NamespaceRow {
         kind: NsKind::Ipc,
         oci: "ipc",
         proc: "ipc",
@@ -66,7 +66,7 @@ pub const NAMESPACES: [Row; 8] = [
         flag_name: "CLONE_NEWIPC",
         doc: "System V IPC objects and POSIX message queues",
     },
-    Row {
+    NamespaceRow {
         kind: NsKind::Uts,
         oci: "uts",
         proc: "uts",
@@ -74,7 +74,7 @@ pub const NAMESPACES: [Row; 8] = [
         flag_name: "CLONE_NEWUTS",
         doc: "host name and domain name",
     },
-    Row {
+    NamespaceRow {
         kind: NsKind::Cgroup,
         oci: "cgroup",
         proc: "cgroup",
@@ -82,7 +82,7 @@ pub const NAMESPACES: [Row; 8] = [
         flag_name: "CLONE_NEWCGROUP",
         doc: "the root of the cgroup tree, so cgroup paths outside are hidden",
     },
-    Row {
+    NamespaceRow {
         kind: NsKind::Time,
         oci: "time",
         proc: "time",
@@ -90,7 +90,7 @@ pub const NAMESPACES: [Row; 8] = [
         flag_name: "CLONE_NEWTIME",
         doc: "offsets of the monotonic and boot-time clocks",
     },
-    Row {
+    NamespaceRow {
         kind: NsKind::Mount,
         oci: "mount",
         proc: "mnt",
@@ -102,7 +102,7 @@ pub const NAMESPACES: [Row; 8] = [
 
 impl NsKind {
     /// This kind's row.
-    pub fn row(self) -> &'static Row {
+    pub fn row(self) -> &'static NamespaceRow {
         // Every kind has a row; the test below checks it.
         NAMESPACES.iter().find(|r| r.kind == self).unwrap_or(&NAMESPACES[0])
     }

@@ -2,7 +2,7 @@
 
 /// One row of [`RLIMITS`].
 #[derive(Debug)]
-pub struct Row {
+pub struct RlimitRow {
     /// Name in config.json, e.g. `RLIMIT_NOFILE`.
     pub name: &'static str,
     /// Number on this architecture (mips, sparc and alpha differ from the others; libc knows).
@@ -14,73 +14,88 @@ pub struct Row {
 }
 
 /// All sixteen limits.
-pub const RLIMITS: [Row; 16] = [
-    Row {
+pub const RLIMITS: [RlimitRow; 16] = [
+    RlimitRow {
         name: "RLIMIT_CPU",
         number: libc::RLIMIT_CPU,
         unit: "seconds",
         doc: "processor time of the process",
     },
-    Row { name: "RLIMIT_FSIZE", number: libc::RLIMIT_FSIZE, unit: "bytes", doc: "size of a file it writes" },
-    Row {
+    RlimitRow {
+        name: "RLIMIT_FSIZE",
+        number: libc::RLIMIT_FSIZE,
+        unit: "bytes",
+        doc: "size of a file it writes",
+    },
+    RlimitRow {
         name: "RLIMIT_DATA",
         number: libc::RLIMIT_DATA,
         unit: "bytes",
         doc: "its data segment, heap included",
     },
-    Row { name: "RLIMIT_STACK", number: libc::RLIMIT_STACK, unit: "bytes", doc: "its main thread's stack" },
-    Row { name: "RLIMIT_CORE", number: libc::RLIMIT_CORE, unit: "bytes", doc: "a core dump; 0 for none" },
-    Row {
+    RlimitRow {
+        name: "RLIMIT_STACK",
+        number: libc::RLIMIT_STACK,
+        unit: "bytes",
+        doc: "its main thread's stack",
+    },
+    RlimitRow {
+        name: "RLIMIT_CORE",
+        number: libc::RLIMIT_CORE,
+        unit: "bytes",
+        doc: "a core dump; 0 for none",
+    },
+    RlimitRow {
         name: "RLIMIT_RSS",
         number: libc::RLIMIT_RSS,
         unit: "bytes",
         doc: "resident memory; without effect since Linux 2.4.30",
     },
-    Row {
+    RlimitRow {
         name: "RLIMIT_NPROC",
         number: libc::RLIMIT_NPROC,
         unit: "tasks",
         doc: "processes and threads of its real user id",
     },
-    Row {
+    RlimitRow {
         name: "RLIMIT_NOFILE",
         number: libc::RLIMIT_NOFILE,
         unit: "descriptors",
         doc: "highest file descriptor plus one",
     },
-    Row { name: "RLIMIT_MEMLOCK", number: libc::RLIMIT_MEMLOCK, unit: "bytes", doc: "locked memory" },
-    Row { name: "RLIMIT_AS", number: libc::RLIMIT_AS, unit: "bytes", doc: "address space" },
-    Row {
+    RlimitRow { name: "RLIMIT_MEMLOCK", number: libc::RLIMIT_MEMLOCK, unit: "bytes", doc: "locked memory" },
+    RlimitRow { name: "RLIMIT_AS", number: libc::RLIMIT_AS, unit: "bytes", doc: "address space" },
+    RlimitRow {
         name: "RLIMIT_LOCKS",
         number: libc::RLIMIT_LOCKS,
         unit: "locks",
         doc: "file locks; without effect since Linux 2.4.25",
     },
-    Row {
+    RlimitRow {
         name: "RLIMIT_SIGPENDING",
         number: libc::RLIMIT_SIGPENDING,
         unit: "signals",
         doc: "queued signals of its real user id",
     },
-    Row {
+    RlimitRow {
         name: "RLIMIT_MSGQUEUE",
         number: libc::RLIMIT_MSGQUEUE,
         unit: "bytes",
         doc: "POSIX message queues of its real user id",
     },
-    Row {
+    RlimitRow {
         name: "RLIMIT_NICE",
         number: libc::RLIMIT_NICE,
         unit: "20 - nice",
         doc: "ceiling of its nice value",
     },
-    Row {
+    RlimitRow {
         name: "RLIMIT_RTPRIO",
         number: libc::RLIMIT_RTPRIO,
         unit: "priority",
         doc: "ceiling of its realtime priority",
     },
-    Row {
+    RlimitRow {
         name: "RLIMIT_RTTIME",
         number: libc::RLIMIT_RTTIME,
         unit: "microseconds",
@@ -89,12 +104,12 @@ pub const RLIMITS: [Row; 16] = [
 ];
 
 /// The row named `name`, spelled as in config.json.
-pub fn by_name(name: &str) -> Option<&'static Row> {
+pub fn by_name(name: &str) -> Option<&'static RlimitRow> {
     RLIMITS.iter().find(|r| r.name == name)
 }
 
 /// The row of the limit `number`.
-pub fn by_number(number: u32) -> Option<&'static Row> {
+pub fn by_number(number: u32) -> Option<&'static RlimitRow> {
     RLIMITS.iter().find(|r| r.number == number)
 }
 

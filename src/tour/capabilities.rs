@@ -2,9 +2,9 @@
 
 use nix::mount::{MsFlags, mount};
 
-use super::{Layer, always};
+use super::{TourLayer, always};
 
-pub const LAYER: Layer = Layer {
+pub const LAYER: TourLayer = TourLayer {
     name: "capabilities",
     title: "a root without privileges",
     attack: "root of the container mounts a file system of its own",

@@ -2,12 +2,12 @@
 
 use serde_json::json;
 
-use super::{Layer, world};
+use super::{TourLayer, world};
 
 const LIMIT: u64 = 96 << 20;
 const WANTED: usize = 256 << 20;
 
-pub const LAYER: Layer = Layer {
+pub const LAYER: TourLayer = TourLayer {
     name: "cgroup",
     title: "one limit for all processes of the container together",
     attack: "a program fills 256 MiB of memory",

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::{Layer, root, world};
+use super::{TourLayer, root, world};
 
-pub const LAYER: Layer = Layer {
+pub const LAYER: TourLayer = TourLayer {
     name: "credentials",
     title: "a user that is not root",
     attack: "a program reads a file of the container's root (mode 0600), without any capability",

@@ -1,8 +1,8 @@
 //! Open files of the caller.
 
-use super::{Layer, always, root};
+use super::{TourLayer, always, root};
 
-pub const LAYER: Layer = Layer {
+pub const LAYER: TourLayer = TourLayer {
     name: "descriptors",
     title: "open files of the host are closed",
     attack: "a program escapes through descriptor 3, a directory of the host that a careless caller left open \

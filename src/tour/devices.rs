@@ -5,9 +5,9 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use serde_json::json;
 
-use super::{Layer, world};
+use super::{TourLayer, world};
 
-pub const LAYER: Layer = Layer {
+pub const LAYER: TourLayer = TourLayer {
     name: "devices",
     title: "a filter of the devices that may be opened",
     attack: "a program makes a device node of its own, c 1:11, and opens the kernel's log with it (a disk is as easy)",

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use super::{Layer, World};
+use super::{TourLayer, World};
 
 const FILE: &str = "/proc/interrupts";
 
-pub const LAYER: Layer = Layer {
+pub const LAYER: TourLayer = TourLayer {
     name: "masks",
     title: "covered and read-only paths of /proc and /sys",
     attack: "a program reads /proc/interrupts, which reveals when keys are pressed and packets arrive",

@@ -25,10 +25,10 @@ use std::io::{BufRead, Write};
 use serde_json::Value;
 
 use crate::error::{Error, Result};
-use world::{Outcome, World};
+use world::{AttackResult, World};
 
 /// One layer of isolation.
-struct Layer {
+struct TourLayer {
     /// The NAME of `tour NAME`.
     name: &'static str,
     /// Title.
@@ -50,7 +50,7 @@ struct Layer {
 }
 
 /// All layers, in the order of the plan.
-const LAYERS: &[Layer] = &[
+const LAYERS: &[TourLayer] = &[
     cgroup::LAYER,
     devices::LAYER,
     pid::LAYER,
@@ -170,7 +170,7 @@ fn show(world: &World, i: usize) -> Result<std::result::Result<(), String>> {
     Ok(Ok(()))
 }
 
-fn report(outcome: &Outcome) -> Result<()> {
+fn report(outcome: &AttackResult) -> Result<()> {
     for line in outcome.text.lines() {
         say(&format!("  | {line}"))?;
     }

@@ -4,9 +4,9 @@ use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use super::{Layer, always, world};
+use super::{TourLayer, always, world};
 
-pub const LAYER: Layer = Layer {
+pub const LAYER: TourLayer = TourLayer {
     name: "network",
     title: "a network of its own, with nothing in it",
     attack: "a program asks the cloud's metadata service for a token (a server of the tour on 127.0.0.1 plays \

@@ -2,9 +2,9 @@
 
 use std::process::Command;
 
-use super::{Layer, root, world};
+use super::{TourLayer, root, world};
 
-pub const LAYER: Layer = Layer {
+pub const LAYER: TourLayer = TourLayer {
     name: "no-new-privs",
     title: "setuid programs have no effect",
     attack: "the unprivileged user executes a setuid program to read the file of the container's root",

@@ -3,9 +3,9 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Layer, always, world};
+use super::{TourLayer, always, world};
 
-pub const LAYER: Layer = Layer {
+pub const LAYER: TourLayer = TourLayer {
     name: "pid",
     title: "process ids of its own",
     attack: "a program kills a process of the host (one that the tour has started)",

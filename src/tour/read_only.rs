@@ -1,8 +1,8 @@
 //! Layer: a read-only root file system.
 
-use super::{Layer, always};
+use super::{TourLayer, always};
 
-pub const LAYER: Layer = Layer {
+pub const LAYER: TourLayer = TourLayer {
     name: "read-only",
     title: "a root file system that cannot be written",
     attack: "a program plants a file for the next container that is started from this root file system",

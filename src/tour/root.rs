@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::{Layer, always};
+use super::{TourLayer, always};
 
-pub const LAYER: Layer = Layer {
+pub const LAYER: TourLayer = TourLayer {
     name: "root",
     title: "its own root file system, with pivot_root",
     attack: "a program reads a file of the host that every user may read",

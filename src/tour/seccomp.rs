@@ -3,9 +3,9 @@
 use nix::sched::{CloneFlags, unshare};
 use serde_json::json;
 
-use super::{Layer, always};
+use super::{TourLayer, always};
 
-pub const LAYER: Layer = Layer {
+pub const LAYER: TourLayer = TourLayer {
     name: "seccomp",
     title: "a filter of system calls, loaded last",
     attack: "an unprivileged program creates a user namespace, in which it has every capability, and so reaches \

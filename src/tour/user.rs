@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::{Layer, world};
+use super::{TourLayer, world};
 
-pub const LAYER: Layer = Layer {
+pub const LAYER: TourLayer = TourLayer {
     name: "user",
     title: "ids of its own: root inside is an unprivileged id outside",
     attack: "root of the container reads a file of the host's root (mode 0600)",

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use nix::sys::statvfs::{FsFlags, statvfs};
 use serde_json::{Value, json};
 
-use super::{LAYERS, Layer};
+use super::{LAYERS, TourLayer};
 use crate::error::{Error, Result};
 use crate::tables::capabilities::CAPABILITIES;
 
@@ -41,7 +41,7 @@ pub struct World {
 }
 
 /// The result of an attack.
-pub struct Outcome {
+pub struct AttackResult {
     pub worked: bool,
     pub text: String,
 }
@@ -95,7 +95,7 @@ impl World {
     }
 
     /// Performs the attack of a layer with the first `layers` layers on; 0: a plain fork and exec.
-    pub fn perform(&self, layer: &Layer, layers: usize) -> Result<Outcome> {
+    pub fn perform(&self, layer: &TourLayer, layers: usize) -> Result<AttackResult> {
         // Each attack starts with a live victim and without files of earlier attacks.
         let alive = victim(&self.program)?;
         end(&mut self.victim.replace(alive));
@@ -126,7 +126,7 @@ impl World {
         match out.status.code() {
             // A failure of the runtime is not a stopped attack.
             Some(125..=127) => Err(Error::msg(format!("tour {}: {}", layer.name, text.trim()))),
-            code => Ok(Outcome { worked: code == Some(0), text }),
+            code => Ok(AttackResult { worked: code == Some(0), text }),
         }
     }
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::event::{Event, line};
+use super::event::{TrailEvent, line};
 use crate::error::{Error, Result};
 
 /// `prev` of the first line.
@@ -92,7 +92,7 @@ impl Chain {
     }
 
     /// Appends an event. A failure leaves no part of a line.
-    pub fn write(&mut self, event: &Event) -> std::io::Result<()> {
+    pub fn write(&mut self, event: &TrailEvent) -> std::io::Result<()> {
         let mut object = Map::new();
         object.insert("seq".into(), (self.seq + 1).into());
         object.insert("prev".into(), self.prev.clone().into());

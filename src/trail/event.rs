@@ -3,14 +3,14 @@
 use serde_json::{Map, Value, json};
 
 /// One event; the keys `event`, `id`, `time` and `source` come first.
-pub type Event = Map<String, Value>;
+pub type TrailEvent = Map<String, Value>;
 
 /// Bytes of a command line, or of an error, that an event holds.
 const MOST: usize = 4096;
 
 /// The source of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Source {
+pub enum EventSource {
     /// The verb that did it.
     Reported,
     /// The watcher, from outside.
@@ -18,7 +18,7 @@ pub enum Source {
 }
 
 /// An event of now. `id` is empty for what concerns no container.
-pub fn event(source: Source, name: &str, id: &str, details: Value) -> Event {
+pub fn event(source: EventSource, name: &str, id: &str, details: Value) -> TrailEvent {
     let mut event = Map::new();
     event.insert("event".into(), name.into());
     if !id.is_empty() {
@@ -26,8 +26,8 @@ pub fn event(source: Source, name: &str, id: &str, details: Value) -> Event {
     }
     event.insert("time".into(), crate::time::now().into());
     let (source, by) = match source {
-        Source::Reported => ("reported", Some(by())),
-        Source::Observed => ("observed", None),
+        EventSource::Reported => ("reported", Some(by())),
+        EventSource::Observed => ("observed", None),
     };
     event.insert("source".into(), source.into());
     event.extend(by.map(|by| ("by".to_string(), by)));
@@ -86,7 +86,7 @@ fn start(text: &str, most: usize) -> &str {
 
 /// The event as one line without its line break. Every character beyond ASCII is escaped: names come from containers and
 /// images, and a terminal must not obey them (C1 controls, text direction).
-pub fn line(event: &Event) -> String {
+pub fn line(event: &TrailEvent) -> String {
     ascii(&Value::Object(event.clone()).to_string())
 }
 

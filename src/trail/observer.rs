@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::event::{Event, Source, event};
+use super::event::{EventSource, TrailEvent, event};
 use super::spool::{LOST, Spool};
 use crate::cgroup::monitor::MemoryWatch;
 use crate::cgroup::ops;
@@ -17,7 +17,7 @@ use crate::lifecycle::processes;
 use crate::state::check_id;
 use crate::sys::cstr::cpath;
 use crate::sys::io::Interest;
-use crate::sys::process::{self, Exit};
+use crate::sys::process::{self, ProcessExit};
 use crate::sys::watch::{self, Inotify};
 
 /// How long the report of a verb may take to follow what is seen of it.
@@ -28,7 +28,7 @@ const REAPED: Duration = Duration::from_millis(500);
 const ACCOUNT: Duration = Duration::from_secs(15);
 
 /// Where kills for lack of memory are counted.
-enum Memory {
+enum OomWatch {
     /// v2: a watch of the shared inotify instance.
     Watch(i32, PathBuf),
     /// v1: an eventfd.
@@ -37,14 +37,14 @@ enum Memory {
 }
 
 /// A container that is watched.
-struct Known {
+struct WatchedContainer {
     pid: i32,
     pidfd: Option<OwnedFd>,
     /// A launcher stays with it and reports its end.
     launcher: bool,
     /// Its process has ended; when that is reported, whatever is known by then.
     ending: Option<Instant>,
-    memory: Memory,
+    memory: OomWatch,
     kills: u64,
 }
 
@@ -54,7 +54,7 @@ pub struct Observer {
     inotify: Inotify,
     /// The watch of the state root.
     of_root: i32,
-    known: BTreeMap<String, Known>,
+    known: BTreeMap<String, WatchedContainer>,
     /// Directories that came, or went, without a report so far; when that is reported.
     appeared: BTreeMap<String, Instant>,
     vanished: BTreeMap<String, Instant>,
@@ -78,7 +78,7 @@ impl Observer {
     }
 
     /// The containers that exist, as events; they are watched from here on.
-    pub fn list(&mut self) -> Vec<Event> {
+    pub fn list(&mut self) -> Vec<TrailEvent> {
         let mut events = Vec::new();
         let show = |c: &Container| (c.id.clone(), c.status().name(), c.state.clone());
         let (found, left_out) = crate::lifecycle::container::all(&self.root, show);
@@ -90,7 +90,7 @@ impl Observer {
                 "created": state.map(|s| s.created.clone()),
                 "owner": state.map(|s| s.owner.clone()),
             });
-            events.push(event(Source::Observed, "exists", &id, details));
+            events.push(event(EventSource::Observed, "exists", &id, details));
             events.extend(self.watch(&id));
             if let Some(known) = self.known.get_mut(&id).filter(|known| known.pidfd.is_none()) {
                 // It says so: stopped.
@@ -99,15 +99,15 @@ impl Observer {
         }
         for why in left_out {
             let details = json!({ "error": super::event::text(&why.to_string()) });
-            events.push(event(Source::Observed, "refused", "", details));
+            events.push(event(EventSource::Observed, "refused", "", details));
         }
         events
     }
 
     /// Follows a container's process and memory; an event where that cannot be done.
-    fn watch(&mut self, id: &str) -> Option<Event> {
+    fn watch(&mut self, id: &str) -> Option<TrailEvent> {
         let unseen = |why: String| {
-            Some(event(Source::Observed, "unobserved", id, json!({ "why": super::event::text(&why) })))
+            Some(event(EventSource::Observed, "unobserved", id, json!({ "why": super::event::text(&why) })))
         };
         let container = match Container::load(&self.root, id) {
             Ok(container) => container,
@@ -127,41 +127,44 @@ impl Observer {
         let cgroup = crate::cgroup::of_controller(&state.cgroups, state.cgroup_v2, "memory");
         let (memory, why) = match cgroup {
             Some(cgroup) => self.memory(cgroup, state.cgroup_v2),
-            None => (Memory::None, None),
+            None => (OomWatch::None, None),
         };
         let kills = cgroup.map_or(0, |g| ops::events(g).oom_kills);
         let ending =
             pidfd.is_none().then(|| Instant::now() + if launcher { ACCOUNT } else { Duration::ZERO });
         self.forget(id);
-        self.known.insert(id.into(), Known { pid, pidfd, launcher, ending, memory, kills });
+        self.known.insert(id.into(), WatchedContainer { pid, pidfd, launcher, ending, memory, kills });
         why.and_then(unseen)
     }
 
-    fn memory(&self, cgroup: &Path, on_v2: bool) -> (Memory, Option<String>) {
+    fn memory(&self, cgroup: &Path, on_v2: bool) -> (OomWatch, Option<String>) {
         let made = if on_v2 {
             let file = cgroup.join("memory.events");
             cpath(&file).map_err(Error::from).and_then(|path| {
                 let watch = self.inotify.add(&path, libc::IN_MODIFY);
                 let watch = watch.map_err(|e| Error::os("inotify_add_watch", file.display(), e))?;
-                Ok(Memory::Watch(watch, cgroup.into()))
+                Ok(OomWatch::Watch(watch, cgroup.into()))
             })
         } else {
-            MemoryWatch::of(cgroup, false).map(|watch| Memory::Eventfd(watch, cgroup.into()))
+            MemoryWatch::of(cgroup, false).map(|watch| OomWatch::Eventfd(watch, cgroup.into()))
         };
         // A cgroup that is gone has ended with its container.
-        made.map_or_else(|e| (Memory::None, cgroup.exists().then(|| e.to_string())), |memory| (memory, None))
+        made.map_or_else(
+            |e| (OomWatch::None, cgroup.exists().then(|| e.to_string())),
+            |memory| (memory, None),
+        )
     }
 
-    fn forget(&mut self, id: &str) -> Option<Known> {
+    fn forget(&mut self, id: &str) -> Option<WatchedContainer> {
         let known = self.known.remove(id)?;
-        if let Memory::Watch(watch, _) = known.memory {
+        if let OomWatch::Watch(watch, _) = known.memory {
             self.inotify.remove(watch);
         }
         Some(known)
     }
 
     /// Takes account of what a verb reported. The events that belong before it in the trail are returned.
-    pub fn reported(&mut self, reported: &Event) -> Vec<Event> {
+    pub fn reported(&mut self, reported: &TrailEvent) -> Vec<TrailEvent> {
         let text = |key: &str| reported.get(key).and_then(Value::as_str).unwrap_or_default();
         let (name, id) = (text("event"), text("id").to_string());
         let mut before = self.kills(&id);
@@ -190,7 +193,7 @@ impl Observer {
     }
 
     /// The end of a container, unless it was reported already; `due`: only if it is time.
-    fn end(&mut self, id: &str, due: bool) -> Option<Event> {
+    fn end(&mut self, id: &str, due: bool) -> Option<TrailEvent> {
         let known = self.known.get_mut(id)?;
         let ended = known.pidfd.as_ref().is_none_or(|fd| process::wait_for_exit(fd.as_raw_fd(), 0));
         let reported = known.pidfd.is_none() && known.ending.is_none();
@@ -200,44 +203,44 @@ impl Observer {
         }
         let exit = known.pidfd.as_ref().and_then(|fd| process::exit_of(fd.as_raw_fd()));
         let (code, signal) = match exit {
-            Some(Exit::Code(code)) => (Some(code), None),
-            Some(Exit::Signal(signal)) => (None, Some(signal)),
+            Some(ProcessExit::Code(code)) => (Some(code), None),
+            Some(ProcessExit::Signal(signal)) => (None, Some(signal)),
             None => (None, None),
         };
         (known.pidfd, known.ending) = (None, None);
         let details = json!({ "pid": known.pid, "exitCode": code, "signal": signal });
-        Some(event(Source::Observed, "end", id, details))
+        Some(event(EventSource::Observed, "end", id, details))
     }
 
     /// A container that went without a report.
-    fn gone(&mut self, id: &str) -> Vec<Event> {
+    fn gone(&mut self, id: &str) -> Vec<TrailEvent> {
         let mut events: Vec<_> = self.kills(id).into_iter().chain(self.end(id, false)).collect();
         if self.forget(id).is_some() {
-            events.push(event(Source::Observed, "delete", id, json!({})));
+            events.push(event(EventSource::Observed, "delete", id, json!({})));
         }
         events
     }
 
     /// New kills for lack of memory in a container's cgroup.
-    fn kills(&mut self, id: &str) -> Vec<Event> {
+    fn kills(&mut self, id: &str) -> Vec<TrailEvent> {
         let Some(known) = self.known.get_mut(id) else { return Vec::new() };
         let new = match &known.memory {
-            Memory::None => 0,
-            Memory::Watch(_, cgroup) => {
+            OomWatch::None => 0,
+            OomWatch::Watch(_, cgroup) => {
                 let now = ops::events(cgroup).oom_kills;
                 let new = now.saturating_sub(known.kills);
                 known.kills = known.kills.max(now);
                 new
             }
             // v1 notifies before the kill is counted, and once more when the cgroup is removed.
-            Memory::Eventfd(watch, cgroup) => {
+            OomWatch::Eventfd(watch, cgroup) => {
                 let reported = watch::drain(watch.fd());
                 if cgroup.join("cgroup.event_control").exists() { reported } else { 0 }
             }
         };
         match new {
             0 => Vec::new(),
-            new => vec![event(Source::Observed, "oom", id, json!({ "kills": new }))],
+            new => vec![event(EventSource::Observed, "oom", id, json!({ "kills": new }))],
         }
     }
 
@@ -248,7 +251,7 @@ impl Observer {
             let ended = known.ending.is_some();
             let pidfd = known.pidfd.as_ref().filter(|_| !ended).map_or(-1, AsRawFd::as_raw_fd);
             let events = match &known.memory {
-                Memory::Eventfd(watch, _) => watch.fd(),
+                OomWatch::Eventfd(watch, _) => watch.fd(),
                 _ => -1,
             };
             list.extend([(pidfd, libc::POLLIN), (events, libc::POLLIN)]);
@@ -257,7 +260,7 @@ impl Observer {
     }
 
     /// Looks at what is ready; the events follow.
-    pub fn look(&mut self) -> Vec<Event> {
+    pub fn look(&mut self) -> Vec<TrailEvent> {
         let now = Instant::now();
         self.names(now);
         let ids: Vec<String> = self.known.keys().cloned().collect();
@@ -284,13 +287,13 @@ impl Observer {
             if !self.known.contains_key(&id)
                 && Container::load(&self.root, &id).is_ok_and(|c| c.state.is_some())
             {
-                events.push(event(Source::Observed, "create", &id, json!({})));
+                events.push(event(EventSource::Observed, "create", &id, json!({})));
                 events.extend(self.watch(&id));
             }
         }
         if std::mem::take(&mut self.lost) {
             events.push(event(
-                Source::Observed,
+                EventSource::Observed,
                 "lost",
                 "",
                 json!({ "why": "a report could not be written" }),

@@ -12,7 +12,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::event::{Event, line};
+use super::event::{TrailEvent, line};
 use crate::error::{Error, Result};
 use crate::sys::{Errno, fs};
 
@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Reports what a verb did. Nothing is built, and nothing but one open(2) is called, if no watch is set up. An error
 /// means that the report is lost.
-pub fn report(root: &Path, events: impl FnOnce() -> Vec<Event>) -> Result<()> {
+pub fn report(root: &Path, events: impl FnOnce() -> Vec<TrailEvent>) -> Result<()> {
     let path = root.join(SPOOL);
     let failed = |e: std::io::Error| Error::msg(format!("{}: {e}", path.display()));
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
@@ -76,7 +76,7 @@ fn append(file: &mut File, lines: &[u8]) -> std::io::Result<()> {
     file.write_all(lines)
 }
 
-fn patiently(time: Duration, lock: impl Fn() -> crate::sys::Result<()>) -> bool {
+fn patiently(time: Duration, lock: impl Fn() -> crate::sys::SysResult<()>) -> bool {
     let end = Instant::now() + time;
     loop {
         match lock() {

@@ -5,11 +5,11 @@ use std::path::Path;
 use serde_json::json;
 
 use super::chain::{Bounds, Chain, verify};
-use super::event::{self, Event, Source, event, line};
+use super::event::{self, EventSource, TrailEvent, event, line};
 use super::spool::{SPOOL, Spool, report};
 
-fn observed(name: &str, details: serde_json::Value) -> Event {
-    event(Source::Observed, name, "c", details)
+fn observed(name: &str, details: serde_json::Value) -> TrailEvent {
+    event(EventSource::Observed, name, "c", details)
 }
 
 fn bounds(max_size: u64, max_files: usize) -> Bounds {

@@ -91,7 +91,7 @@ fn sources_exist() {
             bad.push(format!("no source: {why}"));
         }
         for source in sources {
-            let safebox::page::Source::Man(name, section) = &source else { continue };
+            let safebox::page::Citation::Man(name, section) = &source else { continue };
             let known = ELSEWHERE.iter().any(|(page, _)| *page == source.to_string());
             if installed && !known && !pages((name, section)) {
                 bad.push(format!("{source} is not in manpages or manpages-dev: {why}"));

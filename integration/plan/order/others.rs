@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use safebox::cgroup::Manager;
 use safebox::launch::prepare::prepare;
-use safebox::launch::value::{Launch, Root};
+use safebox::launch::value::{Launch, RootSource};
 use safebox::plan::recipe::restore;
 use safebox::policy::Policy;
 
@@ -195,7 +195,7 @@ fn restore() {
     dump.env("PATH", &path).limit(Duration::from_secs(60)).output().ok();
     let bundle = sb.bundle();
     let prepared = prepare(&Launch {
-        root: Root::Bundle(bundle.clone()),
+        root: RootSource::Bundle(bundle.clone()),
         id: sb.id().into(),
         state_root: sb.root().into(),
         policy: Some(Policy::Privileged),

@@ -160,8 +160,8 @@ fn refused_options_say_what_to_use() {
     for row in rows() {
         let Says::Refused(shape, why) = row.says else { continue };
         let word = match shape {
-            safebox::launch::options::Shape::Flag => format!("--{}", row.long),
-            safebox::launch::options::Shape::Value => format!("--{}=x", row.long),
+            safebox::launch::options::ValueShape::Flag => format!("--{}", row.long),
+            safebox::launch::options::ValueShape::Value => format!("--{}=x", row.long),
         };
         sb.runtime().args(["run", &word, "--", "true"]).output().exits(125).says(why);
     }

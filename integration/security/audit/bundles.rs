@@ -5,12 +5,12 @@ use serde_json::{Value, json};
 
 use safebox::audit::Report;
 use safebox::config::defaults::MASKED;
-use safebox::policy::{Machine, RULES, Verdict};
+use safebox::policy::{MachineFacts, RULES, Verdict};
 
 use crate::harness::{Sandbox, case};
 
 /// A machine with AppArmor.
-pub const MACHINE: Machine = Machine { apparmor: true, selinux: false, landlock: 0 };
+pub const MACHINE: MachineFacts = MachineFacts { apparmor: true, selinux: false, landlock: 0 };
 
 /// A bundle that every rule passes.
 pub fn good() -> Sandbox {

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use serde_json::json;
 
 use safebox::host::Host;
-use safebox::policy::{Cure, Machine, Posture, RULES, Verdict};
+use safebox::policy::{Cure, MachineFacts, Posture, RULES, Verdict};
 
 use crate::harness::needs::find;
 use crate::harness::{Call, Need, Running, Sandbox, case};
@@ -42,8 +42,8 @@ fn end(sb: &Sandbox, running: Running) {
     running.wait();
 }
 
-fn machine() -> Machine {
-    Machine::of(&Host::probe().expect("a host"))
+fn machine() -> MachineFacts {
+    MachineFacts::of(&Host::probe().expect("a host"))
 }
 
 /// What does not pass, but for what cannot be told of any process.

@@ -4,7 +4,7 @@ use super::shell::{has, is, pipelines, prints, program, runs, text, words};
 use crate::input::dockerfile::Instruction;
 use crate::policy::judge::{known_secret, secret_in};
 
-pub(super) type Found = Vec<(u32, String)>;
+pub(super) type FoundLines = Vec<(u32, String)>;
 
 pub(super) fn named<'a>(all: &'a [Instruction], name: &'a str) -> impl Iterator<Item = &'a Instruction> {
     all.iter().filter(move |i| i.name == name)
@@ -16,7 +16,7 @@ pub(super) fn last_stage(all: &[Instruction]) -> &[Instruction] {
 }
 
 /// Images that are no stages of this file.
-pub(super) fn images(all: &[Instruction]) -> Found {
+pub(super) fn images(all: &[Instruction]) -> FoundLines {
     let mut stages: Vec<String> = Vec::new();
     let mut images = Vec::new();
     for from in named(all, "FROM") {
@@ -45,7 +45,7 @@ pub(super) fn tag(image: &str) -> Option<&str> {
     name.rsplit('/').next().and_then(|last| last.split_once(':')).map(|(_, tag)| tag)
 }
 
-pub(super) fn moving_tags(all: &[Instruction]) -> Found {
+pub(super) fn moving_tags(all: &[Instruction]) -> FoundLines {
     let moves = |image: &str| match tag(image) {
         _ if image.contains('@') => None,
         None => Some(format!("{image} has no tag, which means latest: the next build may get another image")),
@@ -85,7 +85,7 @@ fn user_name(i: &Instruction) -> &str {
     i.rest.trim_matches(['"', '\'']).split(':').next().unwrap_or_default()
 }
 
-pub(super) fn user(all: &[Instruction]) -> Found {
+pub(super) fn user(all: &[Instruction]) -> FoundLines {
     let Some(i) = last_user(all) else {
         // Images of distroless and Chainguard say so in the tag.
         let nonroot =
@@ -160,7 +160,7 @@ fn shown(command: &str) -> Option<String> {
     parts.filter_map(known_secret).next().map(|what| format!("{what} is written into a layer"))
 }
 
-pub(super) fn secrets(all: &[Instruction]) -> Found {
+pub(super) fn secrets(all: &[Instruction]) -> FoundLines {
     let mut found = Vec::new();
     for i in all.iter().filter(|i| matches!(i.name.as_str(), "ENV" | "ARG" | "LABEL")) {
         let words = i.rest.split_whitespace().filter_map(|w| w.split_once('='));
@@ -193,7 +193,7 @@ pub(super) fn secrets(all: &[Instruction]) -> Found {
 
 const SHELLS: [&str; 8] = ["sh", "bash", "ash", "dash", "zsh", "python", "python3", "perl"];
 
-pub(super) fn piped(all: &[Instruction]) -> Found {
+pub(super) fn piped(all: &[Instruction]) -> FoundLines {
     let fetches = |command: &str| runs(command, "curl") || runs(command, "wget");
     let shell = |command: &str| {
         program(command)
@@ -211,7 +211,7 @@ pub(super) fn piped(all: &[Instruction]) -> Found {
     named(all, "RUN").filter_map(hit).collect()
 }
 
-pub(super) fn setuid(all: &[Instruction]) -> Found {
+pub(super) fn setuid(all: &[Instruction]) -> FoundLines {
     let mode = |text: &str| {
         let number = u32::from_str_radix(text, 8).ok().filter(|_| text.len() >= 4);
         let words = text.contains(['+', '=']) && text.chars().all(|c| "ugoa+=rwxst,".contains(c));
@@ -225,12 +225,12 @@ pub(super) fn setuid(all: &[Instruction]) -> Found {
             |w: &&str| w.strip_prefix("--mode=").or_else(|| w.strip_prefix("-m")).unwrap_or(w).to_string();
         chmod || runs(c, "install") && words.iter().map(value).any(|w| mode(&w))
     };
-    let mut found: Found = commands(all).filter(|(_, c)| sets(c)).collect();
+    let mut found: FoundLines = commands(all).filter(|(_, c)| sets(c)).collect();
     found.extend(all.iter().filter(|i| i.flag("chmod").is_some_and(mode)).map(|i| (i.line, i.rest.clone())));
     found
 }
 
-pub(super) fn packages(all: &[Instruction]) -> Found {
+pub(super) fn packages(all: &[Instruction]) -> FoundLines {
     let mut found = Vec::new();
     for i in named(all, "RUN") {
         let run = text(i);
@@ -308,13 +308,13 @@ const UNCHECKED: [(&str, &str); 4] = [
     ("NPM_CONFIG_STRICT_SSL", "false"),
 ];
 
-pub(super) fn unverified(all: &[Instruction]) -> Found {
+pub(super) fn unverified(all: &[Instruction]) -> FoundLines {
     let takes = |c: &str| {
         let short = |w: &&str| w.starts_with('-') && !w.starts_with("--") && w.contains('k');
         UNVERIFIED.iter().any(|(name, option)| runs(c, name) && has(c, option))
             || runs(c, "curl") && words(c).iter().any(short)
     };
-    let mut found: Found = commands(all).filter(|(_, c)| takes(c)).collect();
+    let mut found: FoundLines = commands(all).filter(|(_, c)| takes(c)).collect();
     for i in named(all, "ENV") {
         let pairs = i.rest.split_whitespace().filter_map(|w| w.split_once('='));
         let pair = i.rest.split_once(' ').filter(|_| !i.rest.contains('='));
@@ -328,11 +328,11 @@ pub(super) fn unverified(all: &[Instruction]) -> Found {
     found
 }
 
-pub(super) fn sudo(all: &[Instruction]) -> Found {
+pub(super) fn sudo(all: &[Instruction]) -> FoundLines {
     commands(all).filter(|(_, c)| !prints(c) && has(c, "sudo")).collect()
 }
 
-pub(super) fn ssh(all: &[Instruction]) -> Found {
+pub(super) fn ssh(all: &[Instruction]) -> FoundLines {
     let port = |i: &&Instruction| {
         i.words().iter().any(|word| {
             let ports = word.split('/').next().unwrap_or_default();
@@ -340,7 +340,7 @@ pub(super) fn ssh(all: &[Instruction]) -> Found {
             matches!((first.parse::<u16>(), last.parse::<u16>()), (Ok(first), Ok(last)) if (first..=last).contains(&22))
         })
     };
-    let mut found: Found = named(all, "EXPOSE")
+    let mut found: FoundLines = named(all, "EXPOSE")
         .filter(port)
         .map(|i| (i.line, "port 22 is that of an SSH server".into()))
         .collect();
@@ -353,14 +353,14 @@ pub(super) fn ssh(all: &[Instruction]) -> Found {
 }
 
 /// The last CMD and the last ENTRYPOINT count. One that begins with `exec` replaces its shell.
-pub(super) fn shell_form(all: &[Instruction]) -> Found {
+pub(super) fn shell_form(all: &[Instruction]) -> FoundLines {
     let last = ["CMD", "ENTRYPOINT"].into_iter().filter_map(|name| named(last_stage(all), name).last());
     last.filter(|i| !i.is_exec_form() && !i.rest.starts_with("exec "))
         .map(|i| (i.line, format!("{} {}: a shell is process 1 and keeps signals", i.name, i.rest)))
         .collect()
 }
 
-pub(super) fn relative(all: &[Instruction]) -> Found {
+pub(super) fn relative(all: &[Instruction]) -> FoundLines {
     let bad = |i: &&Instruction| !i.rest.trim_matches('"').starts_with(['/', '$']) && !i.rest.contains(":\\");
     named(all, "WORKDIR")
         .filter(bad)

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{About, Judgement, Kind, Report};
+use super::{About, AuditedKind, Judgement, Report};
 use crate::input::dockerfile::{Instruction, parse};
 use crate::policy::{Evidence, Place, Severity, Verdict};
 
@@ -10,12 +10,12 @@ mod find;
 mod shell;
 
 /// Finds what is wrong: (line, what).
-type Find = fn(&[Instruction]) -> find::Found;
+type Find = fn(&[Instruction]) -> find::FoundLines;
 
 /// Why a rule that finds nothing cannot be said to pass.
 type Unclear = fn(&[Instruction]) -> Option<String>;
 
-struct Row {
+struct DockerfileRow {
     about: About,
     find: Find,
     unclear: Unclear,
@@ -27,8 +27,8 @@ const fn row(
     references: &'static [&'static str],
     remedy: &'static str,
     (find, unclear): (Find, Unclear),
-) -> Row {
-    Row { about: About { id, title, severity, references, remedy }, find, unclear }
+) -> DockerfileRow {
+    DockerfileRow { about: About { id, title, severity, references, remedy }, find, unclear }
 }
 
 /// The file says everything.
@@ -36,7 +36,7 @@ fn clear(_: &[Instruction]) -> Option<String> {
     None
 }
 
-const RULES: &[Row] = &[
+const RULES: &[DockerfileRow] = &[
     row(
         ("dockerfile-user", "the program does not run as root"),
         Severity::High,
@@ -167,7 +167,7 @@ const RULES: &[Row] = &[
 /// Judges the text of a Dockerfile.
 pub fn audit(path: &Path, text: &str) -> Report {
     let all = parse(text);
-    let judge = |row: &Row| {
+    let judge = |row: &DockerfileRow| {
         let found = (row.find)(&all).into_iter().map(|(line, text)| Evidence {
             at: Place::Line(path.to_path_buf(), line),
             text,
@@ -188,7 +188,7 @@ pub fn audit(path: &Path, text: &str) -> Report {
     let unknown = all.iter().filter(|i| !i.is_known() || i.rest.is_empty());
     Report {
         target: path.display().to_string(),
-        kind: Kind::Dockerfile,
+        kind: AuditedKind::Dockerfile,
         judgements,
         document: None,
         unknown: unknown.map(|i| (at(i), format!("{} {}", i.name, i.rest).trim_end().to_string())).collect(),

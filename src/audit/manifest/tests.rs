@@ -2,7 +2,7 @@
 
 use crate::audit::{Finding, Report, described};
 use crate::input::pod::CONTAINERS;
-use crate::policy::{Machine, Verdict};
+use crate::policy::{MachineFacts, Verdict};
 
 /// The context of a container that meets every control.
 const GOOD: [&str; 5] = [
@@ -17,7 +17,7 @@ fn reports(text: &str) -> Vec<Report> {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("pod.yaml");
     std::fs::write(&file, text).unwrap();
-    let all = described::audit(&file, Machine::NONE).unwrap_or_else(|e| panic!("{e}\n{text}"));
+    let all = described::audit(&file, MachineFacts::NONE).unwrap_or_else(|e| panic!("{e}\n{text}"));
     all.into_iter().map(|report| report.unwrap_or_else(|e| panic!("{e}\n{text}"))).collect()
 }
 

@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Circumstances, Outcome};
+use super::{Circumstances, Comparison};
 use crate::policy::Posture;
 use crate::policy::posture::{Aspect, Known, MountView};
 
 /// A symlink that every rootfs has leads from the first to the second.
 const LINKS: [(&str, &str); 2] = [("/var/run", "/run"), ("/lib", "/usr/lib")];
 
-pub(super) fn mounts(out: &mut Outcome, asked: &Posture, observed: &Posture, given: &Circumstances) {
+pub(super) fn mounts(out: &mut Comparison, asked: &Posture, observed: &Posture, given: &Circumstances) {
     let at = observed.at(Aspect::Mounts);
     out.both("mounts", (&asked.mounts, &observed.mounts), |out, a, o| {
         for want in a {
@@ -70,7 +70,7 @@ fn cgroup_of<'a>(
     trees().filter(|_| holds).find(|m| !m.has(want.attrs)).or_else(|| trees().find(|_| holds))
 }
 
-fn one_mount(out: &mut Outcome, want: &MountView, have: &MountView) {
+fn one_mount(out: &mut Comparison, want: &MountView, have: &MountView) {
     let at = have.at.clone();
     // A config's `cgroup` is whatever the host has of cgroups.
     if let (Some(want_fs), Some(have_fs)) = (&want.fs_type, &have.fs_type)

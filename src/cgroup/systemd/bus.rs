@@ -11,7 +11,7 @@ use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::Path;
 use std::time::Duration;
 
-use super::value::{Reader, Value, Writer};
+use super::value::{BusReader, BusValue, Writer};
 use crate::sys::{Errno, process};
 
 /// What an answer may take.
@@ -26,7 +26,7 @@ const MANAGER: &str = "org.freedesktop.systemd1.Manager";
 
 /// Why a conversation failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub struct BusFailure {
     /// The nearest error number.
     pub errno: Errno,
     /// D-Bus's name of the error; empty where it is not D-Bus's.
@@ -35,10 +35,10 @@ pub struct Failure {
     pub text: String,
 }
 
-impl Failure {
+impl BusFailure {
     /// A failure in words.
     pub fn new(errno: Errno, text: impl Into<String>) -> Self {
-        Failure { errno, name: String::new(), text: text.into() }
+        BusFailure { errno, name: String::new(), text: text.into() }
     }
 
     fn io(what: &str, e: &std::io::Error) -> Self {
@@ -47,11 +47,11 @@ impl Failure {
             std::io::ErrorKind::UnexpectedEof => Errno::ECONNRESET,
             _ => e.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
         };
-        Failure::new(errno, format!("{what}: {}", crate::tables::errno::text(errno as i32)))
+        BusFailure::new(errno, format!("{what}: {}", crate::tables::errno::text(errno as i32)))
     }
 
     fn protocol() -> Self {
-        Failure::new(Errno::EPROTO, "systemd's answer is not D-Bus")
+        BusFailure::new(Errno::EPROTO, "systemd's answer is not D-Bus")
     }
 
     /// Whether the line was cut before the answer came, so that the call may or may not have been handled. systemd closes
@@ -71,7 +71,7 @@ impl Failure {
     }
 }
 
-impl std::fmt::Display for Failure {
+impl std::fmt::Display for BusFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.text)
     }
@@ -80,7 +80,10 @@ impl std::fmt::Display for Failure {
 /// A conversation; where the line is cut, it is begun again. So `what` may have been heard already when it is asked.
 /// Two seconds of this are more than a reload takes, in which the socket is not there; a connection that is closed for another
 /// reason is an error.
-pub fn talk<T>(address: &str, mut what: impl FnMut(&mut Bus) -> Result<T, Failure>) -> Result<T, Failure> {
+pub fn talk<T>(
+    address: &str,
+    mut what: impl FnMut(&mut Bus) -> Result<T, BusFailure>,
+) -> Result<T, BusFailure> {
     let mut cuts = 0;
     loop {
         match Bus::open(address).and_then(|mut bus| what(&mut bus)) {
@@ -95,12 +98,12 @@ pub fn talk<T>(address: &str, mut what: impl FnMut(&mut Bus) -> Result<T, Failur
 
 /// What is read of a message.
 #[derive(Debug, Default)]
-struct Message {
+struct BusMessage {
     kind: u8,
     reply_to: u32,
     member: String,
     error: String,
-    body: Vec<Value>,
+    body: Vec<BusValue>,
 }
 
 /// A connection to systemd.
@@ -117,12 +120,12 @@ pub struct Bus {
 impl Bus {
     /// Connects to `address`: `unix:path=...` or `unix:abstract=...`, several separated by `;`, or a
     /// path, which is systemd's own socket without a bus in between.
-    pub fn open(address: &str) -> Result<Self, Failure> {
+    pub fn open(address: &str) -> Result<Self, BusFailure> {
         if address.starts_with('/') {
             return Self::connect(address, &socket_at(Path::new(address))?);
         }
         let mut last =
-            Failure::new(Errno::EINVAL, format!("{address:?} is not a D-Bus address with a unix socket"));
+            BusFailure::new(Errno::EINVAL, format!("{address:?} is not a D-Bus address with a unix socket"));
         for one in address.split(';').filter_map(unix_address) {
             match one.and_then(|socket| Self::connect(address, &socket)) {
                 Ok(mut bus) => {
@@ -135,13 +138,13 @@ impl Bus {
         Err(last)
     }
 
-    fn connect(address: &str, socket: &SocketAddr) -> Result<Self, Failure> {
-        let failed = |e: std::io::Error| Failure::io(address, &e);
+    fn connect(address: &str, socket: &SocketAddr) -> Result<Self, BusFailure> {
+        let failed = |e: std::io::Error| BusFailure::io(address, &e);
         let stream = UnixStream::connect_addr(socket).map_err(failed)?;
         stream.set_read_timeout(Some(PATIENCE)).map_err(failed)?;
         stream.set_write_timeout(Some(PATIENCE)).map_err(failed)?;
         let mut bus = Bus { stream, serial: 0, early: VecDeque::new(), jobs: Vec::new() };
-        bus.authenticate().map_err(|e| Failure::io(address, &e))?;
+        bus.authenticate().map_err(|e| BusFailure::io(address, &e))?;
         Ok(bus)
     }
 
@@ -170,27 +173,27 @@ impl Bus {
     }
 
     /// On a bus, systemd is one of many: one says hello, and asks for its signals.
-    fn introduce(&mut self) -> Result<(), Failure> {
+    fn introduce(&mut self) -> Result<(), BusFailure> {
         const BUS: &str = "org.freedesktop.DBus";
         let rule = format!("type='signal',sender='{SYSTEMD}',interface='{MANAGER}',member='JobRemoved'");
         self.call(BUS, "/org/freedesktop/DBus", BUS, "Hello", &[])?;
-        self.call(BUS, "/org/freedesktop/DBus", BUS, "AddMatch", &[Value::Text(rule)]).map(drop)
+        self.call(BUS, "/org/freedesktop/DBus", BUS, "AddMatch", &[BusValue::Text(rule)]).map(drop)
     }
 
     /// A call of systemd's manager; the answer's values.
-    pub fn manager(&mut self, member: &str, args: &[Value]) -> Result<Vec<Value>, Failure> {
+    pub fn manager(&mut self, member: &str, args: &[BusValue]) -> Result<Vec<BusValue>, BusFailure> {
         self.call(SYSTEMD, OBJECT, MANAGER, member, args)
     }
 
     /// A property of systemd's manager, as text.
-    pub fn property(&mut self, name: &str) -> Result<String, Failure> {
-        let args = [Value::Text(MANAGER.into()), Value::Text(name.into())];
+    pub fn property(&mut self, name: &str) -> Result<String, BusFailure> {
+        let args = [BusValue::Text(MANAGER.into()), BusValue::Text(name.into())];
         let answer = self.call(SYSTEMD, OBJECT, "org.freedesktop.DBus.Properties", "Get", &args)?;
-        answer.first().and_then(Value::text).map(str::to_string).ok_or_else(Failure::protocol)
+        answer.first().and_then(BusValue::text).map(str::to_string).ok_or_else(BusFailure::protocol)
     }
 
     /// Waits for the end of a job that [`Bus::manager`] returned; its result, `done` if all is well.
-    pub fn wait_for_job(&mut self, job: &str) -> Result<String, Failure> {
+    pub fn wait_for_job(&mut self, job: &str) -> Result<String, BusFailure> {
         loop {
             if let Some(i) = self.jobs.iter().position(|(path, _)| path == job) {
                 return Ok(self.jobs.swap_remove(i).1);
@@ -205,20 +208,20 @@ impl Bus {
         object: &str,
         interface: &str,
         member: &str,
-        args: &[Value],
-    ) -> Result<Vec<Value>, Failure> {
+        args: &[BusValue],
+    ) -> Result<Vec<BusValue>, BusFailure> {
         self.serial += 1;
         let serial = self.serial;
         let bytes = encode(serial, [to, object, interface, member], args);
-        self.stream.write_all(&bytes).map_err(|e| Failure::io(member, &e))?;
+        self.stream.write_all(&bytes).map_err(|e| BusFailure::io(member, &e))?;
         loop {
             let message = self.read()?;
             match message.kind {
                 2 if message.reply_to == serial => return Ok(message.body),
                 3 if message.reply_to == serial => {
-                    let text = message.body.first().and_then(Value::text).unwrap_or(&message.error);
+                    let text = message.body.first().and_then(BusValue::text).unwrap_or(&message.error);
                     let errno = errno_of(&message.error);
-                    return Err(Failure { errno, text: text.to_string(), name: message.error.clone() });
+                    return Err(BusFailure { errno, text: text.to_string(), name: message.error.clone() });
                 }
                 _ => {}
             }
@@ -231,20 +234,20 @@ impl Bus {
     }
 
     /// Reads one message; the end of a job is kept.
-    fn read(&mut self) -> Result<Message, Failure> {
-        let failed = |e: std::io::Error| Failure::io("systemd", &e);
+    fn read(&mut self) -> Result<BusMessage, BusFailure> {
+        let failed = |e: std::io::Error| BusFailure::io("systemd", &e);
         let mut head = [0u8; 16];
         self.fill(&mut head).map_err(failed)?;
         let word = |i: usize| u32::from_le_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]) as usize;
         let (body, fields) = (word(4), word(12));
         if head[0] != b'l' || body.max(fields) > MAX_MESSAGE {
-            return Err(Failure::protocol());
+            return Err(BusFailure::protocol());
         }
         let start = (16 + fields).next_multiple_of(8);
         let mut bytes = vec![0; start + body];
         bytes[..16].copy_from_slice(&head);
         self.fill(&mut bytes[16..]).map_err(failed)?;
-        let message = decode(&bytes, start).map_err(|_| Failure::protocol())?;
+        let message = decode(&bytes, start).map_err(|_| BusFailure::protocol())?;
         // JobRemoved(u id, o job, s unit, s result).
         if message.kind == 4
             && message.member == "JobRemoved"
@@ -270,50 +273,51 @@ fn end_of_ok(answer: &[u8]) -> Option<usize> {
 }
 
 /// A method call as bytes.
-fn encode(serial: u32, [to, object, interface, member]: [&str; 4], args: &[Value]) -> Vec<u8> {
+fn encode(serial: u32, [to, object, interface, member]: [&str; 4], args: &[BusValue]) -> Vec<u8> {
     let mut body = Writer::default();
     args.iter().for_each(|v| body.put(v));
-    let field =
-        |code: u8, value: Value| Value::Struct(vec![Value::Byte(code), Value::Variant(Box::new(value))]);
+    let field = |code: u8, value: BusValue| {
+        BusValue::Struct(vec![BusValue::Byte(code), BusValue::Variant(Box::new(value))])
+    };
     let mut fields = vec![
-        field(1, Value::ObjectPath(object.into())),
-        field(2, Value::Text(interface.into())),
-        field(3, Value::Text(member.into())),
-        field(6, Value::Text(to.into())),
+        field(1, BusValue::ObjectPath(object.into())),
+        field(2, BusValue::Text(interface.into())),
+        field(3, BusValue::Text(member.into())),
+        field(6, BusValue::Text(to.into())),
     ];
     if !args.is_empty() {
-        fields.push(field(8, Value::Signature(args.iter().map(Value::signature).collect())));
+        fields.push(field(8, BusValue::Signature(args.iter().map(BusValue::signature).collect())));
     }
     // Little-endian, a method call, no flags, protocol version 1.
     let mut message = Writer(vec![b'l', 1, 0, 1]);
-    message.put(&Value::U32(body.0.len() as u32));
-    message.put(&Value::U32(serial));
-    message.put(&Value::Array("(yv)".into(), fields));
+    message.put(&BusValue::U32(body.0.len() as u32));
+    message.put(&BusValue::U32(serial));
+    message.put(&BusValue::Array("(yv)".into(), fields));
     message.align(8);
     message.0.extend_from_slice(&body.0);
     message.0
 }
 
 /// A message whose body begins at `start`.
-fn decode(bytes: &[u8], start: usize) -> Result<Message, Errno> {
-    let mut message = Message { kind: bytes[1], ..Message::default() };
-    let mut reader = Reader::new(&bytes[..start]);
+fn decode(bytes: &[u8], start: usize) -> Result<BusMessage, Errno> {
+    let mut message = BusMessage { kind: bytes[1], ..BusMessage::default() };
+    let mut reader = BusReader::new(&bytes[..start]);
     reader.get("(yyyyuu)", 0)?;
     let mut signature = String::new();
     let (fields, _) = reader.get("a(yv)", 0)?;
-    let Value::Array(_, fields) = fields else { return Err(Errno::EPROTO) };
+    let BusValue::Array(_, fields) = fields else { return Err(Errno::EPROTO) };
     for field in fields {
-        let Value::Struct(parts) = field else { continue };
-        let [Value::Byte(code), Value::Variant(value)] = parts.as_slice() else { continue };
+        let BusValue::Struct(parts) = field else { continue };
+        let [BusValue::Byte(code), BusValue::Variant(value)] = parts.as_slice() else { continue };
         match (code, value.as_ref()) {
-            (3, Value::Text(s)) => message.member.clone_from(s),
-            (4, Value::Text(s)) => message.error.clone_from(s),
-            (5, Value::U32(n)) => message.reply_to = *n,
-            (8, Value::Signature(s)) => signature.clone_from(s),
+            (3, BusValue::Text(s)) => message.member.clone_from(s),
+            (4, BusValue::Text(s)) => message.error.clone_from(s),
+            (5, BusValue::U32(n)) => message.reply_to = *n,
+            (8, BusValue::Signature(s)) => signature.clone_from(s),
             _ => {}
         }
     }
-    let mut body = Reader::new(&bytes[start..]);
+    let mut body = BusReader::new(&bytes[start..]);
     let mut rest = signature.as_str();
     while !rest.is_empty() {
         let (value, after) = body.get(rest, 0)?;
@@ -334,19 +338,21 @@ fn errno_of(name: &str) -> Errno {
     }
 }
 
-fn socket_at(path: &Path) -> Result<SocketAddr, Failure> {
-    SocketAddr::from_pathname(path).map_err(|e| Failure::io(&path.display().to_string(), &e))
+fn socket_at(path: &Path) -> Result<SocketAddr, BusFailure> {
+    SocketAddr::from_pathname(path).map_err(|e| BusFailure::io(&path.display().to_string(), &e))
 }
 
 /// The socket of one D-Bus address; `None` for other transports.
-fn unix_address(address: &str) -> Option<Result<SocketAddr, Failure>> {
+fn unix_address(address: &str) -> Option<Result<SocketAddr, BusFailure>> {
     let parts = address.strip_prefix("unix:")?;
     parts.split(',').find_map(|part| {
         let (key, value) = part.split_once('=')?;
         let value = unescape(value);
         match key {
             "path" => Some(socket_at(Path::new(&value))),
-            "abstract" => Some(SocketAddr::from_abstract_name(value).map_err(|e| Failure::io(address, &e))),
+            "abstract" => {
+                Some(SocketAddr::from_abstract_name(value).map_err(|e| BusFailure::io(address, &e)))
+            }
             _ => None,
         }
     })
@@ -378,13 +384,13 @@ mod tests {
 
     #[test]
     fn a_call_is_what_the_specification_says() {
-        let bytes = encode(7, ["a.b", "/o", "i.f", "M"], &[Value::Text("x".into())]);
+        let bytes = encode(7, ["a.b", "/o", "i.f", "M"], &[BusValue::Text("x".into())]);
         assert_eq!(&bytes[..4], b"l\x01\x00\x01");
         let fields = u32::from_le_bytes(bytes[12..16].try_into().unwrap()) as usize;
         let start = (16 + fields).next_multiple_of(8);
         assert_eq!(bytes.len(), start + 6, "a length, a letter and a NUL");
         let message = decode(&bytes, start).unwrap();
-        assert_eq!((message.member.as_str(), message.body), ("M", vec![Value::Text("x".into())]));
+        assert_eq!((message.member.as_str(), message.body), ("M", vec![BusValue::Text("x".into())]));
     }
 
     #[test]
@@ -400,7 +406,8 @@ mod tests {
 
     #[test]
     fn errors_are_known_by_the_end_of_their_name() {
-        let failure = Failure { name: "org.freedesktop.systemd1.UnitExists".into(), ..Failure::protocol() };
+        let failure =
+            BusFailure { name: "org.freedesktop.systemd1.UnitExists".into(), ..BusFailure::protocol() };
         assert!(failure.is("UnitExists") && !failure.is("Exists"));
         assert_eq!(errno_of(&failure.name), Errno::EEXIST);
     }

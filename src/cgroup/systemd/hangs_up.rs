@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 
-use super::value::{Value, Writer};
+use super::value::{BusValue, Writer};
 use super::*;
 
 const PID: i32 = 4711;
@@ -26,23 +26,24 @@ enum Then {
     Do,
 }
 
-fn message(kind: u8, fields: Vec<(u8, Value)>, body: &[Value]) -> Vec<u8> {
+fn message(kind: u8, fields: Vec<(u8, BusValue)>, body: &[BusValue]) -> Vec<u8> {
     let mut bytes = Writer::default();
     body.iter().for_each(|v| bytes.put(v));
-    let field = |(code, value)| Value::Struct(vec![Value::Byte(code), Value::Variant(Box::new(value))]);
-    let signature = (8, Value::Signature(body.iter().map(Value::signature).collect()));
+    let field =
+        |(code, value)| BusValue::Struct(vec![BusValue::Byte(code), BusValue::Variant(Box::new(value))]);
+    let signature = (8, BusValue::Signature(body.iter().map(BusValue::signature).collect()));
     let fields = fields.into_iter().chain([signature]).map(field).collect();
     let mut message = Writer(vec![b'l', kind, 0, 1]);
-    message.put(&Value::U32(bytes.0.len() as u32));
-    message.put(&Value::U32(1));
-    message.put(&Value::Array("(yv)".into(), fields));
+    message.put(&BusValue::U32(bytes.0.len() as u32));
+    message.put(&BusValue::U32(1));
+    message.put(&BusValue::Array("(yv)".into(), fields));
     message.align(8);
     message.0.extend_from_slice(&bytes.0);
     message.0
 }
 
-fn signal(name: &str, body: &[Value]) -> Vec<u8> {
-    message(4, vec![(3, Value::Text(name.into()))], body)
+fn signal(name: &str, body: &[BusValue]) -> Vec<u8> {
+    message(4, vec![(3, BusValue::Text(name.into()))], body)
 }
 
 /// Reads one call; its serial number, `None` when the caller has gone.
@@ -64,24 +65,24 @@ fn serve(listener: &UnixListener, cgroup: &Path, then: Then) {
     stream.read_exact(&mut hello).unwrap();
     // A signal comes in one piece with it.
     let mut hello = b"DATA\r\nOK 1\r\n".to_vec();
-    hello.extend(signal("UnitRemoved", &[Value::Text("OK \r\n".into())]));
+    hello.extend(signal("UnitRemoved", &[BusValue::Text("OK \r\n".into())]));
     stream.write_all(&hello).unwrap();
     let member = |pid: i32| std::fs::write(cgroup.join("cgroup.procs"), format!("{pid}\n")).unwrap();
     while let Some(serial) = call(&mut stream) {
-        let to = (5, Value::U32(serial));
+        let to = (5, BusValue::U32(serial));
         match then {
             Then::HangUpAtOnce | Then::HangUp => return,
             Then::HangUpAndDo => return member(PID),
             Then::Exists | Then::Taken => {
-                let name = Value::Text("org.freedesktop.systemd1.UnitExists".into());
+                let name = BusValue::Text("org.freedesktop.systemd1.UnitExists".into());
                 stream.write_all(&message(3, vec![to, (4, name)], &[])).unwrap();
                 member(if matches!(then, Then::Exists) { PID } else { 1 });
             }
             Then::Do => {
                 member(PID);
-                let job = Value::ObjectPath("/job/1".into());
+                let job = BusValue::ObjectPath("/job/1".into());
                 stream.write_all(&message(2, vec![to], std::slice::from_ref(&job))).unwrap();
-                let body = [Value::U32(1), job, Value::Text("u".into()), Value::Text("done".into())];
+                let body = [BusValue::U32(1), job, BusValue::Text("u".into()), BusValue::Text("done".into())];
                 stream.write_all(&signal("JobRemoved", &body)).unwrap();
             }
         }
@@ -94,7 +95,7 @@ fn started(script: &'static [Then]) -> std::result::Result<(), String> {
     let (socket, cgroup) = (dir.path().join("private"), dir.path().join("group"));
     std::fs::create_dir(&cgroup).unwrap();
     let listener = UnixListener::bind(&socket).unwrap();
-    let scope = Scope {
+    let scope = SystemdScope {
         unit: "u".into(),
         address: socket.display().to_string(),
         cgroup: cgroup.clone(),

@@ -14,10 +14,10 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use bus::Bus;
-pub use bus::Failure;
+pub use bus::BusFailure;
 pub use properties::Property;
 use unit::Unit;
-use value::Value;
+use value::BusValue;
 
 use super::{Cgroup, Hierarchy, Layout, Request, ops, tree};
 use crate::config::Resources;
@@ -30,7 +30,7 @@ const OWNED: [&str; 5] = ["cpu", "cpuset", "io", "memory", "pids"];
 /// A scope that a container has.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Scope {
+pub struct SystemdScope {
     /// Name of the unit.
     pub unit: String,
     /// How systemd is reached; later verbs may not have the environment that says so.
@@ -46,7 +46,7 @@ pub struct Scope {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Start {
     /// The scope.
-    pub scope: Scope,
+    pub scope: SystemdScope,
     /// Its properties, without `PIDs`.
     pub properties: Vec<Property>,
 }
@@ -139,7 +139,7 @@ fn plan(host: &Hierarchy, request: Request<'_>, address: String, manager: &str) 
     let mut properties = properties::base(request.id, &unit.slice, v2);
     properties.extend(properties::of_annotations(request.annotations)?);
     properties.extend(properties::of_resources(request.resources, v2, !request.user)?);
-    let scope = Scope { unit: unit.name, address, cgroup, user: request.user };
+    let scope = SystemdScope { unit: unit.name, address, cgroup, user: request.user };
     Ok(Layout { cgroups, scope: Some(Rc::new(Start { scope, properties })), note: None })
 }
 
@@ -155,7 +155,7 @@ fn v2(mount: &Path, controllers: &[String], path: PathBuf, resources: &Resources
 }
 
 /// `StartTransientUnit` around process `pid`; returns when the process is in the scope.
-pub fn start(start: &Start, pid: i32) -> std::result::Result<(), Failure> {
+pub fn start(start: &Start, pid: i32) -> std::result::Result<(), BusFailure> {
     let scope = &start.scope;
     let inside = || is_in(&scope.cgroup, pid);
     let mut heard = false;
@@ -174,16 +174,16 @@ pub fn start(start: &Start, pid: i32) -> std::result::Result<(), Failure> {
 
 /// Asks for the scope, and waits for the end of the job. `again`: a unit of this name may be the one that was asked for
 /// before.
-fn ask(bus: &mut Bus, start: &Start, pid: i32, again: bool) -> std::result::Result<(), Failure> {
+fn ask(bus: &mut Bus, start: &Start, pid: i32, again: bool) -> std::result::Result<(), BusFailure> {
     let (unit, cgroup) = (&start.scope.unit, &start.scope.cgroup);
-    let pids = Value::Array("u".into(), vec![Value::U32(pid.unsigned_abs())]);
+    let pids = BusValue::Array("u".into(), vec![BusValue::U32(pid.unsigned_abs())]);
     let pids = [("PIDs".to_string(), pids)];
     let wanted = fit(bus, &start.properties);
     let args = [
-        Value::Text(unit.clone()),
-        Value::Text("replace".into()),
+        BusValue::Text(unit.clone()),
+        BusValue::Text("replace".into()),
         array(wanted.iter().chain(&pids)),
-        Value::Array("(sa(sv))".into(), Vec::new()),
+        BusValue::Array("(sa(sv))".into(), Vec::new()),
     ];
     // While the scope has no processes, our own job may not have run yet.
     let empty = || if again { tree::pids(cgroup).is_ok_and(|p| p.is_empty()) } else { !cgroup.exists() };
@@ -202,7 +202,7 @@ fn ask(bus: &mut Bus, start: &Start, pid: i32, again: bool) -> std::result::Resu
     };
     let ended = match job_result(bus, &answer)?.as_str() {
         "done" => verify(&start.scope, pid),
-        result => Err(Failure::new(Errno::EIO, format!("the job to start {unit} ended with {result:?}"))),
+        result => Err(BusFailure::new(Errno::EIO, format!("the job to start {unit} ended with {result:?}"))),
     };
     // From the answer on the unit is ours, even where the process is not in it.
     ended.inspect_err(|_| stop(&start.scope).unwrap_or_default())
@@ -213,28 +213,28 @@ fn is_in(cgroup: &Path, pid: i32) -> bool {
 }
 
 /// The cgroup that was asked for is the one that limits are written to: it must be the one that the process is in.
-fn verify(scope: &Scope, pid: i32) -> std::result::Result<(), Failure> {
-    let pids =
-        tree::pids(&scope.cgroup).map_err(|e| Failure::new(e, format!("{}: {e}", scope.cgroup.display())))?;
+fn verify(scope: &SystemdScope, pid: i32) -> std::result::Result<(), BusFailure> {
+    let pids = tree::pids(&scope.cgroup)
+        .map_err(|e| BusFailure::new(e, format!("{}: {e}", scope.cgroup.display())))?;
     if pids.contains(&pid) {
         return Ok(());
     }
     let is = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
     let is = is.lines().find(|l| l.starts_with("0::") || l.contains(":name=systemd:")).unwrap_or_default();
     let text = format!("systemd has put process {pid} into {is:?}, and not into {}", scope.cgroup.display());
-    Err(Failure::new(Errno::EXDEV, text))
+    Err(BusFailure::new(Errno::EXDEV, text))
 }
 
 /// Moves a process into the scope: an ordinary user may not, and asks its systemd.
-pub fn attach(scope: &Scope, pid: i32) -> std::result::Result<(), Failure> {
-    let pids = Value::Array("u".into(), vec![Value::U32(pid.unsigned_abs())]);
-    let args = [Value::Text(scope.unit.clone()), Value::Text(String::new()), pids];
+pub fn attach(scope: &SystemdScope, pid: i32) -> std::result::Result<(), BusFailure> {
+    let pids = BusValue::Array("u".into(), vec![BusValue::U32(pid.unsigned_abs())]);
+    let args = [BusValue::Text(scope.unit.clone()), BusValue::Text(String::new()), pids];
     bus::talk(&scope.address, |bus| bus.manager("AttachProcessesToUnit", &args))?;
     verify(scope, pid)
 }
 
 /// Kills what is left in a scope and has systemd forget it. A scope that is gone is what is wanted.
-pub fn stop(scope: &Scope) -> std::result::Result<(), Failure> {
+pub fn stop(scope: &SystemdScope) -> std::result::Result<(), BusFailure> {
     if !scope.cgroup.exists() {
         // It has ended. Its name may belong to another unit by now; to forget a failed one does no harm.
         Bus::open(&scope.address).map(|mut bus| reset_failed(&mut bus, scope)).unwrap_or_default();
@@ -243,7 +243,7 @@ pub fn stop(scope: &Scope) -> std::result::Result<(), Failure> {
     // systemd would ask first, and wait a minute and a half for an answer.
     ops::kill_all(&scope.cgroup);
     let stopped = bus::talk(&scope.address, |bus| {
-        let args = [Value::Text(scope.unit.clone()), Value::Text("replace".into())];
+        let args = [BusValue::Text(scope.unit.clone()), BusValue::Text("replace".into())];
         match bus.manager("StopUnit", &args) {
             Err(e) if e.is("NoSuchUnit") => {}
             other => drop(job_result(bus, &other?)?),
@@ -252,34 +252,34 @@ pub fn stop(scope: &Scope) -> std::result::Result<(), Failure> {
         Ok(())
     });
     let left = ops::remove(&scope.cgroup, Instant::now() + ops::PATIENCE)
-        .map_err(|e| Failure::new(e, format!("{} cannot be removed: {e}", scope.cgroup.display())));
+        .map_err(|e| BusFailure::new(e, format!("{} cannot be removed: {e}", scope.cgroup.display())));
     // Without its processes the scope ends by itself: if systemd cannot be asked, nothing is lost.
     if scope.cgroup.exists() { stopped.and(left) } else { Ok(()) }
 }
 
 /// `SetUnitProperties` for changed limits, so that systemd keeps them; the files are the caller's to write.
-pub fn set_properties(scope: &Scope, resources: &Resources, v2: bool) -> Result<()> {
+pub fn set_properties(scope: &SystemdScope, resources: &Resources, v2: bool) -> Result<()> {
     // The device list does not change, and while systemd rewrites it no device can be opened.
     let properties = properties::of_resources(resources, v2, false)?;
     if properties.is_empty() {
         return Ok(());
     }
-    let failed = |e: Failure| Error::msg(format!("SetUnitProperties({}): {e}", scope.unit));
+    let failed = |e: BusFailure| Error::msg(format!("SetUnitProperties({}): {e}", scope.unit));
     let set = |bus: &mut Bus| {
         let properties = fit(bus, &properties);
         // For as long as the machine runs: a scope does not outlive that.
-        let args = [Value::Text(scope.unit.clone()), Value::Bool(true), array(properties.iter())];
+        let args = [BusValue::Text(scope.unit.clone()), BusValue::Bool(true), array(properties.iter())];
         bus.manager("SetUnitProperties", &args).map(drop)
     };
     bus::talk(&scope.address, set).map_err(failed)
 }
 
 /// Properties as `a(sv)`.
-fn array<'a>(properties: impl Iterator<Item = &'a Property>) -> Value {
+fn array<'a>(properties: impl Iterator<Item = &'a Property>) -> BusValue {
     let pair = |(name, value): &Property| {
-        Value::Struct(vec![Value::Text(name.clone()), Value::Variant(Box::new(value.clone()))])
+        BusValue::Struct(vec![BusValue::Text(name.clone()), BusValue::Variant(Box::new(value.clone()))])
     };
-    Value::Array("(sv)".into(), properties.map(pair).collect())
+    BusValue::Array("(sv)".into(), properties.map(pair).collect())
 }
 
 /// Without what this systemd does not know: only idle cpu cgroups, before version 252.
@@ -297,14 +297,14 @@ fn fit(bus: &mut Bus, properties: &[Property]) -> Vec<Property> {
     properties
 }
 
-fn job_result(bus: &mut Bus, answer: &[Value]) -> std::result::Result<String, Failure> {
-    let job = answer.first().and_then(Value::text).unwrap_or_default();
+fn job_result(bus: &mut Bus, answer: &[BusValue]) -> std::result::Result<String, BusFailure> {
+    let job = answer.first().and_then(BusValue::text).unwrap_or_default();
     bus.wait_for_job(job)
 }
 
-fn reset_failed(bus: &mut Bus, scope: &Scope) {
+fn reset_failed(bus: &mut Bus, scope: &SystemdScope) {
     // A unit that has not failed, or is not there, needs none.
-    bus.manager("ResetFailedUnit", &[Value::Text(scope.unit.clone())]).map(drop).unwrap_or_default();
+    bus.manager("ResetFailedUnit", &[BusValue::Text(scope.unit.clone())]).map(drop).unwrap_or_default();
 }
 
 #[cfg(test)]
@@ -343,7 +343,7 @@ mod tests {
         let (path, properties) = at(false, "/");
         assert_eq!(path, "/cg/machine.slice/machine-x.slice/box-c1.scope");
         assert!(properties.iter().any(|(n, _)| n == "DevicePolicy"));
-        assert!(properties.contains(&("TasksMax".into(), Value::U64(7))));
+        assert!(properties.contains(&("TasksMax".into(), BusValue::U64(7))));
         let (path, properties) = at(true, "/user.slice/user-7.slice/user@7.service");
         assert_eq!(
             path,

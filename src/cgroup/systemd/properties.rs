@@ -3,35 +3,35 @@
 
 use std::collections::BTreeMap;
 
-use super::value::{self, Value};
+use super::value::{self, BusValue};
 use crate::cgroup::limits;
 use crate::config::cpulist;
 use crate::config::{ConfigError, DeviceRule, Resources};
 use crate::tables::limits::{LIMITS, Limit, LimitRow, UNIFIED, of_file, row};
 
 /// Name and value.
-pub type Property = (String, Value);
+pub type Property = (String, BusValue);
 
 /// Annotations that set properties: `org.systemd.property.NAME`, the value in GVariant's text format.
 const ANNOTATION: &str = "org.systemd.property.";
 
-fn property(name: &str, value: Value) -> Property {
+fn property(name: &str, value: BusValue) -> Property {
     (name.into(), value)
 }
 
 /// What every scope has, as runc sets it.
 pub fn base(id: &str, slice: &str, v2: bool) -> Vec<Property> {
-    let on = |name| property(name, Value::Bool(true));
+    let on = |name| property(name, BusValue::Bool(true));
     vec![
-        property("Description", Value::Text(format!("safebox container {id}"))),
-        property("Slice", Value::Text(slice.into())),
+        property("Description", BusValue::Text(format!("safebox container {id}"))),
+        property("Slice", BusValue::Text(slice.into())),
         on("Delegate"),
         // Without it, a controller would come into the cgroup when the first limit does, and count from there.
         on("MemoryAccounting"),
         on("CPUAccounting"),
         on(if v2 { "IOAccounting" } else { "BlockIOAccounting" }),
         on("TasksAccounting"),
-        property("DefaultDependencies", Value::Bool(false)),
+        property("DefaultDependencies", BusValue::Bool(false)),
     ]
 }
 
@@ -70,8 +70,8 @@ pub fn of_annotations(annotations: &BTreeMap<String, String>) -> Result<Vec<Prop
 }
 
 /// -1 is no limit.
-fn limit(n: i64) -> Value {
-    Value::U64(u64::try_from(n).unwrap_or(u64::MAX))
+fn limit(n: i64) -> BusValue {
+    BusValue::U64(u64::try_from(n).unwrap_or(u64::MAX))
 }
 
 /// The limits. `devices`: as well; an ordinary user's systemd cannot restrict them.
@@ -94,7 +94,7 @@ pub fn of_resources(resources: &Resources, v2: bool, devices: bool) -> Result<Ve
 }
 
 /// The value of systemd's property for one limit, if `resources` has it.
-fn value_of(of: &LimitRow, resources: &Resources, v2: bool) -> Result<Option<Value>, ConfigError> {
+fn value_of(of: &LimitRow, resources: &Resources, v2: bool) -> Result<Option<BusValue>, ConfigError> {
     let (memory, cpu) = (&resources.memory, &resources.cpu);
     let is_idle = cpu.idle == Some(1) && v2;
     let mask = |list: &Option<String>| {
@@ -108,20 +108,20 @@ fn value_of(of: &LimitRow, resources: &Resources, v2: bool) -> Result<Option<Val
         Limit::Shares if is_idle => None,
         Limit::Shares => {
             let shares = cpu.shares.filter(|s| *s != 0);
-            shares.map(|shares| Value::U64(if v2 { limits::weight(shares) } else { shares }))
+            shares.map(|shares| BusValue::U64(if v2 { limits::weight(shares) } else { shares }))
         }
         Limit::Idle if is_idle => Some(IDLE),
         // u64::MAX resets CPUWeight to its default, which also clears idle.
         Limit::Idle => {
-            (cpu.idle == Some(0) && cpu.shares.is_none_or(|s| s == 0)).then_some(Value::U64(u64::MAX))
+            (cpu.idle == Some(0) && cpu.shares.is_none_or(|s| s == 0)).then_some(BusValue::U64(u64::MAX))
         }
-        Limit::Period => cpu.period.map(Value::U64),
+        Limit::Period => cpu.period.map(BusValue::U64),
         Limit::Quota => per_second(cpu.quota, cpu.period),
         // 0 is no number of tasks to systemd. The container's own process is one: 1 allows no further, too.
         Limit::Pids => resources.pids_limit.map(|n| limit(if n == 0 { 1 } else { n })),
         Limit::BlockWeight => {
             let weight = resources.block_io.as_ref().and_then(|io| io.weight()).filter(|w| *w != 0);
-            weight.map(|w| Value::U64(if v2 { limits::io_weight(w) } else { w.into() }))
+            weight.map(|w| BusValue::U64(if v2 { limits::io_weight(w) } else { w.into() }))
         }
         Limit::Cpus => mask(&cpu.cpus)?,
         Limit::Mems => mask(&cpu.mems)?,
@@ -149,7 +149,7 @@ fn value_of(of: &LimitRow, resources: &Resources, v2: bool) -> Result<Option<Val
 }
 
 /// `cpu.idle` in systemd's words.
-const IDLE: Value = Value::U64(0);
+const IDLE: BusValue = BusValue::U64(0);
 
 /// Whether a property makes the scope idle.
 pub fn is_idle((name, value): &Property) -> bool {
@@ -158,7 +158,7 @@ pub fn is_idle((name, value): &Property) -> bool {
 
 /// systemd counts in whole percents of a cpu: the quota is rounded up, so that its own writes do not take
 /// away what the config gives; the exact one is written to the file.
-fn per_second(quota: Option<i64>, period: Option<u64>) -> Option<Value> {
+fn per_second(quota: Option<i64>, period: Option<u64>) -> Option<BusValue> {
     const PERCENT: u64 = 10_000;
     if quota.is_none() && period.is_none() {
         return None;
@@ -170,13 +170,13 @@ fn per_second(quota: Option<i64>, period: Option<u64>) -> Option<Value> {
         }
         None => u64::MAX,
     };
-    Some(Value::U64(micros))
+    Some(BusValue::U64(micros))
 }
 
 /// `0-1,4` as a bit mask, lowest byte first.
-fn bits(list: &str) -> Option<Value> {
+fn bits(list: &str) -> Option<BusValue> {
     let mask = cpulist::bytes(cpulist::numbers(list)?);
-    Some(Value::Array("y".into(), mask.into_iter().map(Value::Byte).collect()))
+    Some(BusValue::Array("y".into(), mask.into_iter().map(BusValue::Byte).collect()))
 }
 
 /// A file of `unified`, where systemd has a property for it; the file itself is written in any case.
@@ -193,7 +193,7 @@ fn unified(file: &str, value: &str, out: &mut Vec<Property>) -> Result<(), Confi
             let max = if first == "max" { -1 } else { first.parse().map_err(|_| bad())? };
             let period: Option<u64> = words.next().map(str::parse).transpose().map_err(|_| bad())?;
             let pairs =
-                [(Limit::Period, period.map(Value::U64)), (Limit::Quota, per_second(Some(max), period))];
+                [(Limit::Period, period.map(BusValue::U64)), (Limit::Quota, per_second(Some(max), period))];
             for (limit, value) in pairs {
                 let name = row(limit).property(true).unwrap_or_default();
                 out.extend(value.map(|value| property(name, value)));
@@ -203,9 +203,9 @@ fn unified(file: &str, value: &str, out: &mut Vec<Property>) -> Result<(), Confi
         Limit::Cpus | Limit::Mems => bits(value).ok_or_else(bad)?,
         Limit::Idle if value == "1" => IDLE,
         Limit::Idle => return Ok(()),
-        Limit::OomGroup => Value::Text(if value == "1" { "kill" } else { "continue" }.into()),
-        _ if value == "max" => Value::U64(u64::MAX),
-        _ => Value::U64(value.parse().map_err(|_| bad())?),
+        Limit::OomGroup => BusValue::Text(if value == "1" { "kill" } else { "continue" }.into()),
+        _ if value == "max" => BusValue::U64(u64::MAX),
+        _ => BusValue::U64(value.parse().map_err(|_| bad())?),
     };
     out.push(property(name, of));
     Ok(())
@@ -234,11 +234,13 @@ fn of_devices(rules: &[DeviceRule]) -> Vec<Property> {
             _ => {}
         }
     }
-    let pair = |(node, access): (String, String)| Value::Struct(vec![Value::Text(node), Value::Text(access)]);
-    let array = |items: Vec<Value>| Value::Array("(ss)".into(), items);
+    let pair = |(node, access): (String, String)| {
+        BusValue::Struct(vec![BusValue::Text(node), BusValue::Text(access)])
+    };
+    let array = |items: Vec<BusValue>| BusValue::Array("(ss)".into(), items);
     let policy = if everything { "auto" } else { "strict" };
     let mut out = vec![
-        property("DevicePolicy", Value::Text(policy.into())),
+        property("DevicePolicy", BusValue::Text(policy.into())),
         // An empty list clears earlier entries.
         property("DeviceAllow", array(Vec::new())),
     ];

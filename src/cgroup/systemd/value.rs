@@ -5,7 +5,7 @@ use crate::sys::Errno;
 /// One value of the D-Bus type system, as far as systemd's properties use it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs)]
-pub enum Value {
+pub enum BusValue {
     Byte(u8),
     Bool(bool),
     I16(i16),
@@ -20,22 +20,22 @@ pub enum Value {
     ObjectPath(String),
     Signature(String),
     /// Signature of the elements, elements.
-    Array(String, Vec<Value>),
-    Struct(Vec<Value>),
-    Variant(Box<Value>),
+    Array(String, Vec<BusValue>),
+    Struct(Vec<BusValue>),
+    Variant(Box<BusValue>),
 }
 
-impl Value {
+impl BusValue {
     /// An array of strings.
-    pub fn texts<S: Into<String>>(items: impl IntoIterator<Item = S>) -> Value {
-        Value::Array("s".into(), items.into_iter().map(|s| Value::Text(s.into())).collect())
+    pub fn texts<S: Into<String>>(items: impl IntoIterator<Item = S>) -> BusValue {
+        BusValue::Array("s".into(), items.into_iter().map(|s| BusValue::Text(s.into())).collect())
     }
 
     /// The text of a string or an object path.
     pub fn text(&self) -> Option<&str> {
         match self {
-            Value::Text(s) | Value::ObjectPath(s) => Some(s),
-            Value::Variant(v) => v.text(),
+            BusValue::Text(s) | BusValue::ObjectPath(s) => Some(s),
+            BusValue::Variant(v) => v.text(),
             _ => None,
         }
     }
@@ -43,50 +43,50 @@ impl Value {
     /// The type, in D-Bus's letters.
     pub fn signature(&self) -> String {
         match self {
-            Value::Byte(_) => "y".into(),
-            Value::Bool(_) => "b".into(),
-            Value::I16(_) => "n".into(),
-            Value::U16(_) => "q".into(),
-            Value::I32(_) => "i".into(),
-            Value::U32(_) => "u".into(),
-            Value::I64(_) => "x".into(),
-            Value::U64(_) => "t".into(),
-            Value::Double(_) => "d".into(),
-            Value::Text(_) => "s".into(),
-            Value::ObjectPath(_) => "o".into(),
-            Value::Signature(_) => "g".into(),
-            Value::Array(of, _) => format!("a{of}"),
-            Value::Struct(fields) => {
-                format!("({})", fields.iter().map(Value::signature).collect::<String>())
+            BusValue::Byte(_) => "y".into(),
+            BusValue::Bool(_) => "b".into(),
+            BusValue::I16(_) => "n".into(),
+            BusValue::U16(_) => "q".into(),
+            BusValue::I32(_) => "i".into(),
+            BusValue::U32(_) => "u".into(),
+            BusValue::I64(_) => "x".into(),
+            BusValue::U64(_) => "t".into(),
+            BusValue::Double(_) => "d".into(),
+            BusValue::Text(_) => "s".into(),
+            BusValue::ObjectPath(_) => "o".into(),
+            BusValue::Signature(_) => "g".into(),
+            BusValue::Array(of, _) => format!("a{of}"),
+            BusValue::Struct(fields) => {
+                format!("({})", fields.iter().map(BusValue::signature).collect::<String>())
             }
-            Value::Variant(_) => "v".into(),
+            BusValue::Variant(_) => "v".into(),
         }
     }
 
     /// A number of seconds as microseconds, for properties whose D-Bus name ends in `USec`.
-    pub fn seconds_as_micros(&self) -> Option<Value> {
+    pub fn seconds_as_micros(&self) -> Option<BusValue> {
         const M: u64 = 1_000_000;
         let seconds = match *self {
-            Value::Byte(n) => n.into(),
-            Value::U16(n) => n.into(),
-            Value::U32(n) => n.into(),
-            Value::U64(n) => n,
-            Value::I16(n) => u64::try_from(n).ok()?,
-            Value::I32(n) => u64::try_from(n).ok()?,
-            Value::I64(n) => u64::try_from(n).ok()?,
-            Value::Double(bits) => {
+            BusValue::Byte(n) => n.into(),
+            BusValue::U16(n) => n.into(),
+            BusValue::U32(n) => n.into(),
+            BusValue::U64(n) => n,
+            BusValue::I16(n) => u64::try_from(n).ok()?,
+            BusValue::I32(n) => u64::try_from(n).ok()?,
+            BusValue::I64(n) => u64::try_from(n).ok()?,
+            BusValue::Double(bits) => {
                 let seconds = f64::from_bits(bits);
-                return (seconds >= 0.0).then_some(Value::U64((seconds * M as f64) as u64));
+                return (seconds >= 0.0).then_some(BusValue::U64((seconds * M as f64) as u64));
             }
             _ => return None,
         };
-        seconds.checked_mul(M).map(Value::U64)
+        seconds.checked_mul(M).map(BusValue::U64)
     }
 }
 
-impl std::fmt::Display for Value {
+impl std::fmt::Display for BusValue {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let list = |f: &mut std::fmt::Formatter<'_>, items: &[Value]| {
+        let list = |f: &mut std::fmt::Formatter<'_>, items: &[BusValue]| {
             items.iter().enumerate().try_for_each(|(i, v)| {
                 if i > 0 {
                     f.write_str(" ")?;
@@ -95,19 +95,19 @@ impl std::fmt::Display for Value {
             })
         };
         match self {
-            Value::Byte(n) => n.fmt(f),
-            Value::Bool(b) => f.write_str(if *b { "yes" } else { "no" }),
-            Value::I16(n) => n.fmt(f),
-            Value::U16(n) => n.fmt(f),
-            Value::I32(n) => n.fmt(f),
-            Value::U32(n) => n.fmt(f),
-            Value::I64(n) => n.fmt(f),
-            Value::U64(u64::MAX) => f.write_str("infinity"),
-            Value::U64(n) => n.fmt(f),
-            Value::Double(bits) => f64::from_bits(*bits).fmt(f),
-            Value::Text(s) | Value::ObjectPath(s) | Value::Signature(s) => f.write_str(s),
-            Value::Array(_, items) | Value::Struct(items) => list(f, items),
-            Value::Variant(v) => v.fmt(f),
+            BusValue::Byte(n) => n.fmt(f),
+            BusValue::Bool(b) => f.write_str(if *b { "yes" } else { "no" }),
+            BusValue::I16(n) => n.fmt(f),
+            BusValue::U16(n) => n.fmt(f),
+            BusValue::I32(n) => n.fmt(f),
+            BusValue::U32(n) => n.fmt(f),
+            BusValue::I64(n) => n.fmt(f),
+            BusValue::U64(u64::MAX) => f.write_str("infinity"),
+            BusValue::U64(n) => n.fmt(f),
+            BusValue::Double(bits) => f64::from_bits(*bits).fmt(f),
+            BusValue::Text(s) | BusValue::ObjectPath(s) | BusValue::Signature(s) => f.write_str(s),
+            BusValue::Array(_, items) | BusValue::Struct(items) => list(f, items),
+            BusValue::Variant(v) => v.fmt(f),
         }
     }
 }
@@ -133,34 +133,34 @@ impl Writer {
     }
 
     fn text(&mut self, s: &str) {
-        self.put(&Value::U32(s.len() as u32));
+        self.put(&BusValue::U32(s.len() as u32));
         self.0.extend_from_slice(s.as_bytes());
         self.0.push(0);
     }
 
     /// Appends one value.
-    pub fn put(&mut self, value: &Value) {
+    pub fn put(&mut self, value: &BusValue) {
         let bytes = |w: &mut Self, b: &[u8]| {
             w.align(b.len());
             w.0.extend_from_slice(b);
         };
         match value {
-            Value::Byte(n) => self.0.push(*n),
-            Value::Bool(b) => bytes(self, &u32::from(*b).to_le_bytes()),
-            Value::I16(n) => bytes(self, &n.to_le_bytes()),
-            Value::U16(n) => bytes(self, &n.to_le_bytes()),
-            Value::I32(n) => bytes(self, &n.to_le_bytes()),
-            Value::U32(n) => bytes(self, &n.to_le_bytes()),
-            Value::I64(n) => bytes(self, &n.to_le_bytes()),
-            Value::U64(n) | Value::Double(n) => bytes(self, &n.to_le_bytes()),
-            Value::Text(s) | Value::ObjectPath(s) => self.text(s),
-            Value::Signature(s) => {
+            BusValue::Byte(n) => self.0.push(*n),
+            BusValue::Bool(b) => bytes(self, &u32::from(*b).to_le_bytes()),
+            BusValue::I16(n) => bytes(self, &n.to_le_bytes()),
+            BusValue::U16(n) => bytes(self, &n.to_le_bytes()),
+            BusValue::I32(n) => bytes(self, &n.to_le_bytes()),
+            BusValue::U32(n) => bytes(self, &n.to_le_bytes()),
+            BusValue::I64(n) => bytes(self, &n.to_le_bytes()),
+            BusValue::U64(n) | BusValue::Double(n) => bytes(self, &n.to_le_bytes()),
+            BusValue::Text(s) | BusValue::ObjectPath(s) => self.text(s),
+            BusValue::Signature(s) => {
                 self.0.push(s.len() as u8);
                 self.0.extend_from_slice(s.as_bytes());
                 self.0.push(0);
             }
-            Value::Array(of, items) => {
-                self.put(&Value::U32(0));
+            BusValue::Array(of, items) => {
+                self.put(&BusValue::U32(0));
                 let length = self.0.len() - 4;
                 // The padding before the first element is not part of the length.
                 self.align(alignment(of));
@@ -169,12 +169,12 @@ impl Writer {
                 let n = (self.0.len() - start) as u32;
                 self.0[length..length + 4].copy_from_slice(&n.to_le_bytes());
             }
-            Value::Struct(fields) => {
+            BusValue::Struct(fields) => {
                 self.align(8);
                 fields.iter().for_each(|v| self.put(v));
             }
-            Value::Variant(v) => {
-                self.put(&Value::Signature(v.signature()));
+            BusValue::Variant(v) => {
+                self.put(&BusValue::Signature(v.signature()));
                 self.put(v);
             }
         }
@@ -183,15 +183,15 @@ impl Writer {
 
 /// Takes values from a little-endian message; anything odd is `EPROTO`.
 #[derive(Debug)]
-pub struct Reader<'a> {
+pub struct BusReader<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> BusReader<'a> {
     /// At the beginning of `bytes`.
     pub fn new(bytes: &'a [u8]) -> Self {
-        Reader { bytes, at: 0 }
+        BusReader { bytes, at: 0 }
     }
 
     /// Skips to the next multiple of `n`.
@@ -218,34 +218,34 @@ impl<'a> Reader<'a> {
     }
 
     /// The next value, whose type is the first complete one of `signature`; the rest of the signature.
-    pub fn get<'s>(&mut self, signature: &'s str, depth: u8) -> Result<(Value, &'s str), Errno> {
+    pub fn get<'s>(&mut self, signature: &'s str, depth: u8) -> Result<(BusValue, &'s str), Errno> {
         let (kind, rest) = signature.split_at_checked(1).ok_or(Errno::EPROTO)?;
         if depth > 32 {
             return Err(Errno::EPROTO);
         }
         let value = match kind {
-            "y" => Value::Byte(self.take(1)?[0]),
-            "b" => Value::Bool(u32::from_le_bytes(self.number()?) != 0),
-            "n" => Value::I16(i16::from_le_bytes(self.number()?)),
-            "q" => Value::U16(u16::from_le_bytes(self.number()?)),
-            "i" => Value::I32(i32::from_le_bytes(self.number()?)),
-            "u" | "h" => Value::U32(u32::from_le_bytes(self.number()?)),
-            "x" => Value::I64(i64::from_le_bytes(self.number()?)),
-            "t" => Value::U64(u64::from_le_bytes(self.number()?)),
-            "d" => Value::Double(u64::from_le_bytes(self.number()?)),
+            "y" => BusValue::Byte(self.take(1)?[0]),
+            "b" => BusValue::Bool(u32::from_le_bytes(self.number()?) != 0),
+            "n" => BusValue::I16(i16::from_le_bytes(self.number()?)),
+            "q" => BusValue::U16(u16::from_le_bytes(self.number()?)),
+            "i" => BusValue::I32(i32::from_le_bytes(self.number()?)),
+            "u" | "h" => BusValue::U32(u32::from_le_bytes(self.number()?)),
+            "x" => BusValue::I64(i64::from_le_bytes(self.number()?)),
+            "t" => BusValue::U64(u64::from_le_bytes(self.number()?)),
+            "d" => BusValue::Double(u64::from_le_bytes(self.number()?)),
             "s" | "o" => {
                 let length = u32::from_le_bytes(self.number()?) as usize;
                 let text = self.text(length)?;
-                if kind == "s" { Value::Text(text) } else { Value::ObjectPath(text) }
+                if kind == "s" { BusValue::Text(text) } else { BusValue::ObjectPath(text) }
             }
             "g" => {
                 let length = self.take(1)?[0].into();
-                Value::Signature(self.text(length)?)
+                BusValue::Signature(self.text(length)?)
             }
             "v" => {
                 let (signature, _) = self.get("g", depth)?;
-                let Value::Signature(of) = signature else { return Err(Errno::EPROTO) };
-                Value::Variant(Box::new(self.get(&of, depth + 1)?.0))
+                let BusValue::Signature(of) = signature else { return Err(Errno::EPROTO) };
+                BusValue::Variant(Box::new(self.get(&of, depth + 1)?.0))
             }
             "a" => return self.array(rest, depth),
             "(" | "{" => return self.fields(rest, depth),
@@ -254,7 +254,7 @@ impl<'a> Reader<'a> {
         Ok((value, rest))
     }
 
-    fn array<'s>(&mut self, of: &'s str, depth: u8) -> Result<(Value, &'s str), Errno> {
+    fn array<'s>(&mut self, of: &'s str, depth: u8) -> Result<(BusValue, &'s str), Errno> {
         let length = u32::from_le_bytes(self.number()?) as usize;
         self.align(alignment(of));
         let end = self.at.checked_add(length).filter(|e| *e <= self.bytes.len()).ok_or(Errno::EPROTO)?;
@@ -263,10 +263,10 @@ impl<'a> Reader<'a> {
         while self.at < end {
             items.push(self.get(of, depth + 1)?.0);
         }
-        Ok((Value::Array(of[..of.len() - rest.len()].into(), items), rest))
+        Ok((BusValue::Array(of[..of.len() - rest.len()].into(), items), rest))
     }
 
-    fn fields<'s>(&mut self, mut of: &'s str, depth: u8) -> Result<(Value, &'s str), Errno> {
+    fn fields<'s>(&mut self, mut of: &'s str, depth: u8) -> Result<(BusValue, &'s str), Errno> {
         self.align(8);
         let mut fields = Vec::new();
         while !of.starts_with([')', '}']) {
@@ -274,7 +274,7 @@ impl<'a> Reader<'a> {
             fields.push(value);
             of = rest;
         }
-        Ok((Value::Struct(fields), &of[1..]))
+        Ok((BusValue::Struct(fields), &of[1..]))
     }
 }
 
@@ -296,7 +296,7 @@ fn complete(signature: &str) -> Result<usize, Errno> {
 }
 
 /// GVariant text: `true`, `-5`, `uint64 7`, `@t 7`, `1.5`, `'text'`, `"text"`, `['a', 'b']`, `[byte 1, 2]`.
-pub fn parse(text: &str) -> Result<Value, String> {
+pub fn parse(text: &str) -> Result<BusValue, String> {
     let mut parser = Parser { rest: text.trim_start() };
     let value = parser.value(None)?;
     if parser.rest.is_empty() { Ok(value) } else { Err(format!("unexpected {:?} at the end", parser.rest)) }
@@ -329,11 +329,11 @@ impl Parser<'_> {
     }
 
     /// A value; `kind` is the type that a prefix has given it.
-    fn value(&mut self, kind: Option<char>) -> Result<Value, String> {
+    fn value(&mut self, kind: Option<char>) -> Result<BusValue, String> {
         if self.rest.starts_with(['\'', '"']) {
             let text = self.quoted()?;
             return if kind.is_none_or(|k| k == 's') {
-                Ok(Value::Text(text))
+                Ok(BusValue::Text(text))
             } else {
                 Err(format!("{text:?} is not a number"))
             };
@@ -363,7 +363,7 @@ impl Parser<'_> {
         scalar(word, kind)
     }
 
-    fn array(&mut self, kind: Option<char>) -> Result<Value, String> {
+    fn array(&mut self, kind: Option<char>) -> Result<BusValue, String> {
         let mut items = Vec::new();
         let mut kind = kind;
         while !self.eat(']') {
@@ -383,7 +383,7 @@ impl Parser<'_> {
         if items.iter().any(|v| v.signature() != of) {
             return Err("the elements of an array must be of one type".into());
         }
-        Ok(Value::Array(of, items))
+        Ok(BusValue::Array(of, items))
     }
 
     fn quoted(&mut self) -> Result<String, String> {
@@ -409,22 +409,22 @@ impl Parser<'_> {
     }
 }
 
-fn scalar(word: &str, kind: Option<char>) -> Result<Value, String> {
+fn scalar(word: &str, kind: Option<char>) -> Result<BusValue, String> {
     let bad = |_| format!("{word:?} is not a value of this type");
-    let float = |w: &str| w.parse::<f64>().map(|n| Value::Double(n.to_bits())).map_err(|_| bad(()));
+    let float = |w: &str| w.parse::<f64>().map(|n| BusValue::Double(n.to_bits())).map_err(|_| bad(()));
     match (word, kind) {
-        ("true", None | Some('b')) => Ok(Value::Bool(true)),
-        ("false", None | Some('b')) => Ok(Value::Bool(false)),
+        ("true", None | Some('b')) => Ok(BusValue::Bool(true)),
+        ("false", None | Some('b')) => Ok(BusValue::Bool(false)),
         (w, None) if w.contains('.') && w.starts_with(|c: char| c.is_ascii_digit() || "+-.".contains(c)) => {
             float(w)
         }
-        (w, None | Some('i')) => w.parse().map(Value::I32).map_err(|_| bad(())),
-        (w, Some('y')) => w.parse().map(Value::Byte).map_err(|_| bad(())),
-        (w, Some('n')) => w.parse().map(Value::I16).map_err(|_| bad(())),
-        (w, Some('q')) => w.parse().map(Value::U16).map_err(|_| bad(())),
-        (w, Some('u')) => w.parse().map(Value::U32).map_err(|_| bad(())),
-        (w, Some('x')) => w.parse().map(Value::I64).map_err(|_| bad(())),
-        (w, Some('t')) => w.parse().map(Value::U64).map_err(|_| bad(())),
+        (w, None | Some('i')) => w.parse().map(BusValue::I32).map_err(|_| bad(())),
+        (w, Some('y')) => w.parse().map(BusValue::Byte).map_err(|_| bad(())),
+        (w, Some('n')) => w.parse().map(BusValue::I16).map_err(|_| bad(())),
+        (w, Some('q')) => w.parse().map(BusValue::U16).map_err(|_| bad(())),
+        (w, Some('u')) => w.parse().map(BusValue::U32).map_err(|_| bad(())),
+        (w, Some('x')) => w.parse().map(BusValue::I64).map_err(|_| bad(())),
+        (w, Some('t')) => w.parse().map(BusValue::U64).map_err(|_| bad(())),
         (w, Some('d')) => float(w),
         _ => Err(bad(())),
     }

@@ -50,7 +50,7 @@ pub(super) fn beside(document: &Document, path: &str) -> String {
 }
 
 /// What a volume is mounted from, where, and how.
-struct Volume {
+struct ComposeVolume {
     source: String,
     target: String,
     readonly: bool,
@@ -90,7 +90,7 @@ pub(super) fn volume(document: &Document, d: &mut Description, node: &Node) -> R
     Ok(())
 }
 
-fn short(document: &Document, d: &mut Description, node: &Node, text: &str) -> Result<Volume> {
+fn short(document: &Document, d: &mut Description, node: &Node, text: &str) -> Result<ComposeVolume> {
     let words: Vec<&str> = text.split(':').collect();
     let (source, target, options) = match words[..] {
         [target] => ("", target, ""),
@@ -98,7 +98,8 @@ fn short(document: &Document, d: &mut Description, node: &Node, text: &str) -> R
         [source, target, options] => (source, target, options),
         _ => return Err(document.error(node, format!("volumes: {text:?} is no SRC:DST[:OPTIONS]"))),
     };
-    let mut v = Volume { source: source.into(), target: target.into(), readonly: false, propagation: None };
+    let mut v =
+        ComposeVolume { source: source.into(), target: target.into(), readonly: false, propagation: None };
     for option in options.split(',').filter(|o| !o.is_empty()) {
         match option {
             "ro" => v.readonly = true,
@@ -116,7 +117,7 @@ fn short(document: &Document, d: &mut Description, node: &Node, text: &str) -> R
 }
 
 /// The long form; `None`: the problem is noted already.
-fn long(document: &Document, d: &mut Description, node: &Node) -> Result<Option<Volume>> {
+fn long(document: &Document, d: &mut Description, node: &Node) -> Result<Option<ComposeVolume>> {
     let at = document.at(node);
     known(
         document,
@@ -168,7 +169,7 @@ fn long(document: &Document, d: &mut Description, node: &Node) -> Result<Option<
             return Ok(None);
         }
     }
-    Ok(Some(Volume {
+    Ok(Some(ComposeVolume {
         source: part("source").unwrap_or_default(),
         target,
         readonly,

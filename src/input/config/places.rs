@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::Made;
 use crate::input::values::{PROPAGATIONS, check, check_volume};
 use crate::input::{Engine, Spot};
+use crate::launch::options::ValueResult;
 
 pub(super) fn tmpfs(made: &mut Made, at: &Spot, value: &str) {
     let (target, words) = value.split_once(':').unwrap_or((value, ""));
@@ -21,9 +22,7 @@ pub(super) fn tmpfs(made: &mut Made, at: &Spot, value: &str) {
     );
 }
 
-type Words = std::result::Result<(), String>;
-
-pub(super) fn volume(made: &mut Made, at: &Spot, value: &str) -> Words {
+pub(super) fn volume(made: &mut Made, at: &Spot, value: &str) -> ValueResult {
     let words: Vec<&str> = value.split(':').collect();
     let (source, target, options) = match words[..] {
         [source, target] => (source, target, ""),
@@ -67,7 +66,7 @@ fn bind(made: &mut Made, at: &Spot, (source, target): (&str, &str), words: &[&st
     );
 }
 
-pub(super) fn mount(made: &mut Made, at: &Spot, value: &str) -> Words {
+pub(super) fn mount(made: &mut Made, at: &Spot, value: &str) -> ValueResult {
     let part = |keys: &[&str]| {
         value
             .split(',')

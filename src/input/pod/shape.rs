@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::input::yaml::{Document, Node, Tree};
 
 /// What a field can hold.
-enum Shape {
+enum FieldShape {
     /// One of these words; a word that ends with `*` stands for every text that begins so.
     One(&'static [&'static str]),
     /// true or false.
@@ -18,15 +18,15 @@ enum Shape {
     List,
 }
 
-use Shape::{Bool, List, Map, Number, One};
+use FieldShape::{Bool, List, Map, Number, One};
 
-const PROFILES: Shape = One(&["RuntimeDefault", "Localhost", "Unconfined"]);
-const ID: Shape = Number(i32::MAX as u64);
-const PORT: Shape = Number(65535);
-const SCHEMES: Shape = One(&["HTTP", "HTTPS"]);
+const PROFILES: FieldShape = One(&["RuntimeDefault", "Localhost", "Unconfined"]);
+const ID: FieldShape = Number(i32::MAX as u64);
+const PORT: FieldShape = Number(65535);
+const SCHEMES: FieldShape = One(&["HTTP", "HTTPS"]);
 
 /// Fields of a security context, of a pod and of a container.
-const CONTEXT: &[(&str, Shape)] = &[
+const CONTEXT: &[(&str, FieldShape)] = &[
     ("securityContext", Map),
     ("securityContext.runAsUser", ID),
     ("securityContext.runAsGroup", ID),
@@ -41,7 +41,7 @@ const CONTEXT: &[(&str, Shape)] = &[
 ];
 
 /// Fields of a pod.
-const POD: &[(&str, Shape)] = &[
+const POD: &[(&str, FieldShape)] = &[
     ("containers", List),
     ("initContainers", List),
     ("ephemeralContainers", List),
@@ -82,7 +82,7 @@ const POD: &[(&str, Shape)] = &[
 ];
 
 /// Fields of a container.
-const CONTAINER: &[(&str, Shape)] = &[
+const CONTAINER: &[(&str, FieldShape)] = &[
     ("command", List),
     ("args", List),
     ("env", List),
@@ -123,7 +123,7 @@ pub(super) fn check(document: &Document, pod: &Node, container: &Node) -> Result
 }
 
 /// The fields at a path below `node`; of a list those of every item.
-fn fields(document: &Document, node: &Node, whole: &str, path: &str, shape: &Shape) -> Result<()> {
+fn fields(document: &Document, node: &Node, whole: &str, path: &str, shape: &FieldShape) -> Result<()> {
     let (key, rest) = path.split_once('.').map_or((path, None), |(key, rest)| (key, Some(rest)));
     let Some(value) = node.get(key) else { return Ok(()) };
     match (rest, &value.tree) {
@@ -135,7 +135,7 @@ fn fields(document: &Document, node: &Node, whole: &str, path: &str, shape: &Sha
     }
 }
 
-fn field(document: &Document, node: &Node, name: &str, shape: &Shape) -> Result<()> {
+fn field(document: &Document, node: &Node, name: &str, shape: &FieldShape) -> Result<()> {
     let text = node.text();
     let shown = || text.as_ref().map(|text| format!(" {text:?}")).unwrap_or_default();
     let fails = |needed: &str| Err(document.error(node, format!("{name}{}: {needed}", shown())));

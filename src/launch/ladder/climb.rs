@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use super::{Missing, Report, Rung, cgroup_writable, look, no_cgroup};
-use crate::config::{Config, Guard, idmap};
+use super::{LadderReport, MissingLayer, Rung, cgroup_writable, look, no_cgroup};
+use crate::config::{Config, SeccompGuard, idmap};
 use crate::error::{Error, Result};
 use crate::host::Host;
-use crate::launch::value::{Launch, Root};
+use crate::launch::value::{Launch, RootSource};
 use crate::policy::{Change, NONROOT, Overrides, Policy, SeccompAsk};
 use crate::sys::probe::Namespaces;
 
@@ -19,7 +19,7 @@ const CAP_SETUID: u32 = 7;
 const CAP_SYS_ADMIN: u8 = 21;
 
 /// What the layers that are missing would guard. `--require` refuses it.
-fn unguarded(launch: &Launch, report: &Report) -> Result<Vec<Change>> {
+fn unguarded(launch: &Launch, report: &LadderReport) -> Result<Vec<Change>> {
     let mut changes = Vec::new();
     for status in &report.layers {
         let Some(missing) = &status.missing else { continue };
@@ -45,7 +45,7 @@ fn unguarded(launch: &Launch, report: &Report) -> Result<Vec<Change>> {
 const RUNG: &str = "rung: ";
 
 /// The consequence of a missing layer: what is lacking, and what it guarded.
-fn lost((lacks, asset): (&str, &str), missing: &Missing) -> String {
+fn lost((lacks, asset): (&str, &str), missing: &MissingLayer) -> String {
     format!("no {lacks}: {asset} ({})", missing.why)
 }
 
@@ -77,7 +77,7 @@ pub fn climb(
     config: &mut Config,
     overrides: &mut Overrides,
 ) -> Result<Vec<Change>> {
-    if launch.root != Root::Host || launch.policy() < Policy::Restricted {
+    if launch.root != RootSource::Host || launch.policy() < Policy::Restricted {
         return match launch.life.require.first() {
             Some(name) => Err(Error::msg(format!(
                 "--require {name}: only for the host's programs under --policy restricted"
@@ -129,7 +129,7 @@ pub fn climb(
 /// Without a cgroup, no limits: as on the ladder for a directory as root file system, and under `baseline`. A limit that an
 /// option asks for is an error, and so is one of a bundle's config.
 fn without_cgroup(launch: &Launch, host: &Host, overrides: &mut Overrides) -> Vec<Change> {
-    let defaults = launch.policy() >= Policy::Baseline && !matches!(launch.root, Root::Bundle(_));
+    let defaults = launch.policy() >= Policy::Baseline && !matches!(launch.root, RootSource::Bundle(_));
     if !defaults || overrides.no_cgroups || cgroup_writable(host) {
         return Vec::new();
     }
@@ -194,7 +194,7 @@ fn bare(config: &mut Config, overrides: &mut Overrides) {
     (config.masked_paths, config.readonly_paths) = (Vec::new(), Vec::new());
     config.links.clear();
     if !overrides.allows("host-net") {
-        config.hardening.guards.push(Guard::NoInternet);
+        config.hardening.guards.push(SeccompGuard::NoInternet);
     }
     // Without namespaces there is no new devpts.
     (overrides.stdin_is_tty, overrides.stdout_is_tty) = (false, false);

@@ -5,12 +5,12 @@ use std::time::Duration;
 use super::heading::DETACHED;
 use super::verbs::RUN;
 use super::words::{parse_seconds, parse_size, whole};
-use super::{Row, Says};
+use super::{OptionRow, Says};
 use crate::launch::value::{HealthOptions, LogDriver};
 
 /// The rows.
-pub(super) const ROWS: &[Row] = &[
-    Row::new(
+pub(super) const ROWS: &[OptionRow] = &[
+    OptionRow::new(
         "log-driver",
         DETACHED,
         RUN,
@@ -26,7 +26,7 @@ pub(super) const ROWS: &[Row] = &[
     )
     .more("Without this option a stream that is redirected to a file goes there and not into the log")
     .values(&["json-file", "none"], &["", "journald", "syslog"]),
-    Row::new(
+    OptionRow::new(
         "log-opt",
         DETACHED,
         RUN,
@@ -45,7 +45,7 @@ pub(super) const ROWS: &[Row] = &[
         "max-size=SIZE: when the log begins a new file; max-file=N: how many are kept [default: 10m, 3]",
     )
     .values(&["max-size=1m", "max-file=5"], &["", "max-size", "max-size=1", "max-file=0", "labels=x"]),
-    Row::new(
+    OptionRow::new(
         "health-cmd",
         DETACHED,
         RUN,
@@ -59,11 +59,11 @@ pub(super) const ROWS: &[Row] = &[
         "Run this in the container's /bin/sh at intervals: exit code 0 is healthy; see `safebox inspect`",
     )
     .values(&["curl -f localhost"], &[""]),
-    Row::new("health-interval", DETACHED, RUN, Says::One("DURATION", |l, v| time(v, &mut health(l).interval)), "Between two checks [default: 30s]")
+    OptionRow::new("health-interval", DETACHED, RUN, Says::One("DURATION", |l, v| time(v, &mut health(l).interval)), "Between two checks [default: 30s]")
         .values(&["5s"], &["", "0", "x"]),
-    Row::new("health-timeout", DETACHED, RUN, Says::One("DURATION", |l, v| time(v, &mut health(l).timeout)), "How long a check may take [default: 30s]")
+    OptionRow::new("health-timeout", DETACHED, RUN, Says::One("DURATION", |l, v| time(v, &mut health(l).timeout)), "How long a check may take [default: 30s]")
         .values(&["5s"], &["", "0", "x"]),
-    Row::new(
+    OptionRow::new(
         "health-retries",
         DETACHED,
         RUN,
@@ -74,7 +74,7 @@ pub(super) const ROWS: &[Row] = &[
         "Failures in a row that make it unhealthy [default: 3]",
     )
     .values(&["5"], &["", "0", "x"]),
-    Row::new(
+    OptionRow::new(
         "health-start-period",
         DETACHED,
         RUN,
@@ -85,9 +85,9 @@ pub(super) const ROWS: &[Row] = &[
         "Failures in this time do not count, until a check succeeds [default: 0s]",
     )
     .values(&["5s"], &["", "x"]),
-    Row::new("health-start-interval", DETACHED, RUN, Says::One("DURATION", |l, v| time(v, &mut health(l).start_interval)), "Between two checks in that time [default: 5s]")
+    OptionRow::new("health-start-interval", DETACHED, RUN, Says::One("DURATION", |l, v| time(v, &mut health(l).start_interval)), "Between two checks in that time [default: 5s]")
         .values(&["1s"], &["", "0", "x"]),
-    Row::new(
+    OptionRow::new(
         "sdnotify",
         DETACHED,
         RUN,
@@ -102,14 +102,14 @@ pub(super) const ROWS: &[Row] = &[
         "Who tells systemd that it is ready: the program, or safebox once the program runs [default: container]",
     )
     .values(&["launcher"], &["", "conmon"]),
-    Row::new("no-healthcheck", DETACHED, RUN, Says::Flag(|l| l.life.no_healthcheck = true), "Run no health check"),
+    OptionRow::new("no-healthcheck", DETACHED, RUN, Says::Flag(|l| l.life.no_healthcheck = true), "Run no health check"),
 ];
 
 fn health(launch: &mut crate::launch::value::Launch) -> &mut HealthOptions {
     launch.life.health.get_or_insert_default()
 }
 
-fn time(text: &str, to: &mut Duration) -> super::Words {
+fn time(text: &str, to: &mut Duration) -> super::ValueResult {
     match parse_seconds(text)? {
         time if time < Duration::from_millis(1) => Err("a time of 1ms at least is needed".into()),
         time => {

@@ -3,12 +3,12 @@
 use super::heading::ENDS;
 use super::verbs::{CONFIG, RUN};
 use super::words::{parse_seconds, parse_size, whole};
-use super::{Row, Says};
+use super::{OptionRow, Says};
 use crate::launch::value::ResultTo;
 
 /// The rows.
-pub(super) const ROWS: &[Row] = &[
-    Row::new(
+pub(super) const ROWS: &[OptionRow] = &[
+    OptionRow::new(
         "timeout",
         ENDS,
         RUN,
@@ -23,7 +23,7 @@ pub(super) const ROWS: &[Row] = &[
          A reader that does not take the output cannot make the run longer",
     )
     .values(&["10s", "1m30s", "0.5"], &["", "0", "0s", "-1s", "soon", "5x"]),
-    Row::new(
+    OptionRow::new(
         "cpu-time",
         ENDS,
         RUN,
@@ -38,7 +38,7 @@ pub(super) const ROWS: &[Row] = &[
          parent ignores SIGCHLD is not counted after its end",
     )
     .values(&["2s", "500ms", "3"], &["", "0", "-2", "much"]),
-    Row::new(
+    OptionRow::new(
         "output-limit",
         ENDS,
         RUN,
@@ -54,7 +54,7 @@ pub(super) const ROWS: &[Row] = &[
          the limit, 64 KiB at most, is for the end of the output",
     )
     .values(&["1m", "64k", "100"], &["", "0", "-1", "x"]),
-    Row::new(
+    OptionRow::new(
         "result",
         ENDS,
         RUN,
@@ -70,7 +70,7 @@ pub(super) const ROWS: &[Row] = &[
     )
     .more("The program never has the descriptor. A figure that cannot be had on this machine is absent")
     .values(&["result.json", "fd:3"], &["", "fd:", "fd:2", "fd:x"]),
-    Row::new(
+    OptionRow::new(
         "result-format",
         ENDS,
         RUN,
@@ -85,7 +85,7 @@ pub(super) const ROWS: &[Row] = &[
         "How that is written: as JSON, or as the key:value lines of isolate, which judges read [default: json]",
     )
     .values(&["json", "meta"], &["", "xml"]),
-    Row::new(
+    OptionRow::new(
         "stop-signal",
         ENDS,
         RUN,
@@ -98,7 +98,7 @@ pub(super) const ROWS: &[Row] = &[
         "The signal that asks the program to end [default: SIGTERM]",
     )
     .values(&["SIGINT", "QUIT", "9"], &["", "0", "65", "SIGNOTHING"]),
-    Row::new(
+    OptionRow::new(
         "stop-timeout",
         ENDS,
         RUN,
@@ -109,7 +109,7 @@ pub(super) const ROWS: &[Row] = &[
         "How long it has then, before it is killed [default: 2s]",
     )
     .values(&["10", "0", "500ms"], &["", "-1", "later"]),
-    Row::new(
+    OptionRow::new(
         "init",
         ENDS,
         CONFIG,

@@ -7,11 +7,11 @@ use super::super::volumes;
 use super::heading::FILES;
 use super::verbs::{CONFIG, RUN};
 use super::words::parse_size;
-use super::{Row, Says, Words};
+use super::{OptionRow, Says, ValueResult};
 
 /// The rows.
-pub(super) const ROWS: &[Row] = &[
-    Row::new(
+pub(super) const ROWS: &[OptionRow] = &[
+    OptionRow::new(
         "ro",
         FILES,
         CONFIG,
@@ -21,7 +21,7 @@ pub(super) const ROWS: &[Row] = &[
     )
     .effect(volumes::host_paths)
     .values(&["/srv/data", "."], &[""]),
-    Row::new(
+    OptionRow::new(
         "rw",
         FILES,
         CONFIG,
@@ -29,7 +29,7 @@ pub(super) const ROWS: &[Row] = &[
         "Show a path of the host at the same place, writable; what is written belongs to the owner of the directory",
     )
     .values(&["/srv/out", "."], &[""]),
-    Row::new(
+    OptionRow::new(
         "overlay",
         FILES,
         CONFIG,
@@ -38,7 +38,7 @@ pub(super) const ROWS: &[Row] = &[
     )
     .more("safebox diff ID lists the changes, apply ID writes them to the host's directory, discard ID removes them.")
     .values(&["/srv/project", "."], &[""]),
-    Row::new(
+    OptionRow::new(
         "overlay-size",
         FILES,
         RUN,
@@ -55,7 +55,7 @@ pub(super) const ROWS: &[Row] = &[
          counted end the run, too. Without this option a program can fill the disk that the layers are on (see --root)",
     )
     .values(&["1g", "64m"], &["", "0", "-1", "x"]),
-    Row::new(
+    OptionRow::new(
         "hide",
         FILES,
         CONFIG,
@@ -63,7 +63,7 @@ pub(super) const ROWS: &[Row] = &[
         "Cover a path inside one that is shown; of --ro, --rw and --hide the most specific path wins",
     )
     .values(&["/srv/data/key"], &[""]),
-    Row::new(
+    OptionRow::new(
         "volume",
         FILES,
         CONFIG,
@@ -76,7 +76,7 @@ pub(super) const ROWS: &[Row] = &[
         &["/srv:/data", "./x:/x:rw", "/srv:/data:rw,noexec"],
         &["", "/srv", "name:/data", "/srv:data", "/srv:/data:what", "/srv:/a:ro:x", "/srv:/", "/srv:/a/../b"],
     ),
-    Row::new(
+    OptionRow::new(
         "mount",
         FILES,
         CONFIG,
@@ -87,7 +87,7 @@ pub(super) const ROWS: &[Row] = &[
         &["type=bind,source=/srv,target=/data", "type=tmpfs,dst=/x,tmpfs-size=1m", "type=bind,src=/srv,dst=/d,readonly=false"],
         &["", "type=volume,src=x,dst=/y", "type=bind,source=/srv", "type=tmpfs", "type=bind,src=/s,dst=/d,what=1", "x"],
     ),
-    Row::new(
+    OptionRow::new(
         "tmpfs",
         FILES,
         CONFIG,
@@ -95,7 +95,7 @@ pub(super) const ROWS: &[Row] = &[
         "An empty file system in memory at DST, e.g. /scratch:size=64m,mode=1777,exec",
     )
     .values(&["/scratch", "/x:size=1m,mode=700"], &["", "x", "/", "/x:size=what", "/x:ro,rw,what=1"]),
-    Row::new(
+    OptionRow::new(
         "read-only",
         FILES,
         CONFIG,
@@ -106,7 +106,7 @@ pub(super) const ROWS: &[Row] = &[
         config.root.readonly |= l.files.read_only;
         Ok(())
     }),
-    Row::new(
+    OptionRow::new(
         "device",
         FILES,
         CONFIG,
@@ -115,7 +115,7 @@ pub(super) const ROWS: &[Row] = &[
     )
     .effect(volumes::devices)
     .values(&["/dev/kvm", "/dev/kvm:/dev/x:r"], &["", "kvm", "/dev/kvm:x", "/dev/kvm:/dev/x:z"]),
-    Row::new(
+    OptionRow::new(
         "shm-size",
         FILES,
         CONFIG,
@@ -133,7 +133,7 @@ pub(super) const ROWS: &[Row] = &[
     .values(&["128m"], &["", "x", "0", "-1"]),
 ];
 
-fn path(files: &mut FileOptions, access: Access, value: &str) -> Words {
+fn path(files: &mut FileOptions, access: Access, value: &str) -> ValueResult {
     if value.is_empty() || value.contains('\0') {
         return Err("a path of the host is needed".into());
     }
@@ -157,7 +157,7 @@ fn destination(text: &str) -> std::result::Result<PathBuf, String> {
 const VOLUME_WORDS: [&str; 8] =
     ["nosuid", "nodev", "noexec", "exec", "private", "rprivate", "slave", "rslave"];
 
-fn volume(launch: &mut Launch, value: &str) -> Words {
+fn volume(launch: &mut Launch, value: &str) -> ValueResult {
     let mut parts = value.split(':');
     let (source, inside, words) = (parts.next().unwrap_or_default(), parts.next(), parts.next());
     let Some(inside) = inside.filter(|_| !source.is_empty() && parts.next().is_none()) else {
@@ -184,7 +184,7 @@ fn volume(launch: &mut Launch, value: &str) -> Words {
     Ok(())
 }
 
-fn mount(launch: &mut Launch, value: &str) -> Words {
+fn mount(launch: &mut Launch, value: &str) -> ValueResult {
     let (mut kind, mut source, mut inside, mut write) = (None, None, None, None);
     let mut options = Vec::new();
     for part in value.split(',') {
@@ -247,7 +247,7 @@ fn mode_option(value: &str) -> std::result::Result<String, String> {
 /// Words that a tmpfs takes besides `size` and `mode`.
 const TMPFS_WORDS: [&str; 7] = ["rw", "ro", "exec", "noexec", "nosuid", "nodev", "noatime"];
 
-fn tmpfs(launch: &mut Launch, value: &str) -> Words {
+fn tmpfs(launch: &mut Launch, value: &str) -> ValueResult {
     let (inside, words) = value.split_once(':').map_or((value, None), |(i, w)| (i, Some(w)));
     let mut options = Vec::new();
     for word in words.into_iter().flat_map(|w| w.split(',')) {
@@ -264,7 +264,7 @@ fn tmpfs(launch: &mut Launch, value: &str) -> Words {
     Ok(())
 }
 
-fn device(launch: &mut Launch, value: &str) -> Words {
+fn device(launch: &mut Launch, value: &str) -> ValueResult {
     let parts: Vec<&str> = value.split(':').collect();
     let rights = |text: &str| !text.is_empty() && text.chars().all(|c| "rwm".contains(c));
     let (path, inside, access) = match parts[..] {

@@ -3,11 +3,11 @@
 use super::heading::{CALLERS, GENERAL, LEARNING};
 use super::verbs::{CONFIG, CREATE, RUN};
 use super::words::{parse_fail, whole};
-use super::{Row, Says};
+use super::{OptionRow, Says};
 
 /// The rows.
-pub(super) const ROWS: &[Row] = &[
-    Row::new(
+pub(super) const ROWS: &[OptionRow] = &[
+    OptionRow::new(
         "rootfs",
         GENERAL,
         CONFIG,
@@ -15,7 +15,7 @@ pub(super) const ROWS: &[Row] = &[
         "Run in this directory as root file system, without a config.json",
     )
     .values(&["/srv/rootfs"], &[]),
-    Row::new(
+    OptionRow::new(
         "compose",
         GENERAL,
         RUN,
@@ -24,7 +24,7 @@ pub(super) const ROWS: &[Row] = &[
     )
     .more("The options of the command line count before those of the file; what the file says and has no effect is listed")
     .values(&["compose.yaml"], &[]),
-    Row::new(
+    OptionRow::new(
         "pod",
         GENERAL,
         RUN,
@@ -32,7 +32,7 @@ pub(super) const ROWS: &[Row] = &[
         "The same for a container of a Kubernetes manifest; without a name its first one",
     )
     .values(&["pod.yaml"], &[]),
-    Row::new(
+    OptionRow::new(
         "bundle",
         GENERAL,
         RUN | CREATE,
@@ -41,7 +41,7 @@ pub(super) const ROWS: &[Row] = &[
     )
     .short('b')
     .values(&["bundle"], &[]),
-    Row::new(
+    OptionRow::new(
         "name",
         GENERAL,
         RUN,
@@ -54,7 +54,7 @@ pub(super) const ROWS: &[Row] = &[
         "The container's id [default: made up from the name of what runs]",
     )
     .values(&["web-1"], &["", "a/b", "..", "a b"]),
-    Row::new(
+    OptionRow::new(
         "quiet",
         GENERAL,
         RUN,
@@ -62,30 +62,30 @@ pub(super) const ROWS: &[Row] = &[
         "Print no notice, but what is weaker than restricted",
     )
     .short('q'),
-    Row::new(
+    OptionRow::new(
         "verbose",
         GENERAL,
         RUN,
         Says::Flag(|l| l.life.verbose = true),
         "Print each change that options and policy made to the config",
     ),
-    Row::new("detach", GENERAL, RUN, Says::Flag(|l| l.life.detach = true), "Return when the program runs")
+    OptionRow::new("detach", GENERAL, RUN, Says::Flag(|l| l.life.detach = true), "Return when the program runs")
         .short('d'),
-    Row::new(
+    OptionRow::new(
         "rm",
         GENERAL,
         RUN,
         Says::Flag(|l| l.life.rm = true),
         "Remove the container when it ends; in the foreground this is the default, and --rm overrides --keep",
     ),
-    Row::new(
+    OptionRow::new(
         "keep",
         GENERAL,
         RUN,
         Says::Flag(|l| l.life.keep = true),
         "Keep the state of the container when it ends",
     ),
-    Row::new(
+    OptionRow::new(
         "cidfile",
         GENERAL,
         RUN,
@@ -93,7 +93,7 @@ pub(super) const ROWS: &[Row] = &[
         "Write the container's id to this file, which must not exist",
     )
     .values(&["/tmp/cid"], &[]),
-    Row::new(
+    OptionRow::new(
         "pid-file",
         CALLERS,
         RUN | CREATE,
@@ -103,7 +103,7 @@ pub(super) const ROWS: &[Row] = &[
         "Write the pid of the container's process to this file",
     )
     .values(&["/tmp/pid"], &[]),
-    Row::new(
+    OptionRow::new(
         "console-socket",
         CALLERS,
         RUN | CREATE,
@@ -111,7 +111,7 @@ pub(super) const ROWS: &[Row] = &[
         "Send the terminal's master end to this unix socket",
     )
     .values(&["/tmp/socket"], &[]),
-    Row::new(
+    OptionRow::new(
         "pidfd-socket",
         CALLERS,
         RUN | CREATE,
@@ -119,21 +119,21 @@ pub(super) const ROWS: &[Row] = &[
         "Send a pidfd of the container's process to this unix socket",
     )
     .values(&["/tmp/socket"], &[]),
-    Row::new(
+    OptionRow::new(
         "no-pivot",
         CALLERS,
         RUN | CREATE,
         Says::Flag(|l| l.caller.no_pivot = true),
         "Use chroot instead of pivot_root (weaker; for a root on an initramfs)",
     ),
-    Row::new(
+    OptionRow::new(
         "no-new-keyring",
         CALLERS,
         RUN | CREATE,
         Says::Flag(|l| l.caller.no_new_keyring = true),
         "Keep the caller's session keyring",
     ),
-    Row::new(
+    OptionRow::new(
         "preserve-fds",
         CALLERS,
         RUN | CREATE,
@@ -144,8 +144,8 @@ pub(super) const ROWS: &[Row] = &[
         "Pass file descriptors 3 to 2+N on",
     )
     .values(&["2"], &["", "-1", "x", "1.5"]),
-    Row::new("no-subreaper", CALLERS, RUN, Says::Flag(|l| l.life.no_subreaper = true), "Do not reap orphans"),
-    Row::new(
+    OptionRow::new("no-subreaper", CALLERS, RUN, Says::Flag(|l| l.life.no_subreaper = true), "Do not reap orphans"),
+    OptionRow::new(
         "explain-denials",
         LEARNING,
         RUN,
@@ -153,14 +153,14 @@ pub(super) const ROWS: &[Row] = &[
         "After a run that failed, name the system calls, paths and addresses that were refused, and the flag that allows each",
     )
     .more("The launcher observes the calls (seccomp_unotify(2)), which makes them slower; the kernel alone decides."),
-    Row::new(
+    OptionRow::new(
         "step",
         LEARNING,
         RUN,
         Says::Flag(|l| l.life.step = true),
         "Show each kernel operation and wait for Enter",
     ),
-    Row::new(
+    OptionRow::new(
         "until",
         LEARNING,
         RUN,
@@ -174,7 +174,7 @@ pub(super) const ROWS: &[Row] = &[
         "Perform the plan up to this row (its name or number, see explain), wait for Enter, undo it",
     )
     .values(&["3", "pivot"], &[""]),
-    Row::new(
+    OptionRow::new(
         "fail",
         LEARNING,
         RUN,

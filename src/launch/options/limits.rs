@@ -4,7 +4,7 @@ use super::super::value::Launch;
 use super::heading::LIMITS;
 use super::verbs::CONFIG;
 use super::words::{parse_size, whole};
-use super::{Row, Says};
+use super::{OptionRow, Says};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::policy::{Change, Facts, check_memory};
@@ -16,8 +16,8 @@ const PERIOD: u64 = 100_000;
 const MIN_QUOTA: f64 = 1000.0;
 
 /// The rows.
-pub(super) const ROWS: &[Row] = &[
-    Row::new(
+pub(super) const ROWS: &[OptionRow] = &[
+    OptionRow::new(
         "memory",
         LIMITS,
         CONFIG,
@@ -31,7 +31,7 @@ pub(super) const ROWS: &[Row] = &[
     .hyphen()
     .effect(memory)
     .values(&["64m", "-1", "1.5g"], &["", "1x", "-5", "x"]),
-    Row::new(
+    OptionRow::new(
         "memory-swap",
         LIMITS,
         CONFIG,
@@ -43,7 +43,7 @@ pub(super) const ROWS: &[Row] = &[
     )
     .hyphen()
     .values(&["128m", "-1"], &["", "1x"]),
-    Row::new(
+    OptionRow::new(
         "memory-reservation",
         LIMITS,
         CONFIG,
@@ -54,7 +54,7 @@ pub(super) const ROWS: &[Row] = &[
         "Memory below which the kernel reclaims elsewhere first",
     )
     .values(&["32m"], &["", "1x"]),
-    Row::new(
+    OptionRow::new(
         "memory-swappiness",
         LIMITS,
         CONFIG,
@@ -65,7 +65,7 @@ pub(super) const ROWS: &[Row] = &[
         "How readily memory goes to swap, 0 to 100 (cgroup v1)",
     )
     .values(&["0", "60"], &["", "101", "-1"]),
-    Row::new(
+    OptionRow::new(
         "cpus",
         LIMITS,
         CONFIG,
@@ -79,7 +79,7 @@ pub(super) const ROWS: &[Row] = &[
     .hyphen()
     .effect(cpu)
     .values(&["0.5", "0"], &["", "-1", "x", "inf", "NaN"]),
-    Row::new(
+    OptionRow::new(
         "cpu-shares",
         LIMITS,
         CONFIG,
@@ -91,7 +91,7 @@ pub(super) const ROWS: &[Row] = &[
     )
     .short('c')
     .values(&["512"], &["", "1", "x", "262145"]),
-    Row::new(
+    OptionRow::new(
         "cpu-quota",
         LIMITS,
         CONFIG,
@@ -103,7 +103,7 @@ pub(super) const ROWS: &[Row] = &[
     )
     .hyphen()
     .values(&["50000", "-1"], &["", "-2", "x"]),
-    Row::new(
+    OptionRow::new(
         "cpu-period",
         LIMITS,
         CONFIG,
@@ -114,7 +114,7 @@ pub(super) const ROWS: &[Row] = &[
         "Microseconds that a period of cpu time lasts, 1000 to 1000000",
     )
     .values(&["100000"], &["", "10", "x"]),
-    Row::new(
+    OptionRow::new(
         "cpuset-cpus",
         LIMITS,
         CONFIG,
@@ -125,7 +125,7 @@ pub(super) const ROWS: &[Row] = &[
         "Cpus that may be used, e.g. 0-1,3",
     )
     .values(&["0"], &["", "x", "1-"]),
-    Row::new(
+    OptionRow::new(
         "cpuset-mems",
         LIMITS,
         CONFIG,
@@ -136,7 +136,7 @@ pub(super) const ROWS: &[Row] = &[
         "Memory nodes that may be used",
     )
     .values(&["0"], &["", "x"]),
-    Row::new(
+    OptionRow::new(
         "blkio-weight",
         LIMITS,
         CONFIG,
@@ -148,7 +148,7 @@ pub(super) const ROWS: &[Row] = &[
     )
     .effect(block_io)
     .values(&["500"], &["", "9", "x"]),
-    Row::new(
+    OptionRow::new(
         "pids-limit",
         LIMITS,
         CONFIG,

@@ -62,20 +62,20 @@ pub enum Says {
     /// Nothing, or `=true` and `=false`: its default depends on what runs.
     Switch(fn(&mut Launch, bool)),
     /// One value; of several the last one counts.
-    One(&'static str, fn(&mut Launch, &str) -> Words),
+    One(&'static str, fn(&mut Launch, &str) -> ValueResult),
     /// A value each time that it is given.
-    Each(&'static str, fn(&mut Launch, &str) -> Words),
+    Each(&'static str, fn(&mut Launch, &str) -> ValueResult),
     /// The same; a comma separates values, too.
-    List(&'static str, fn(&mut Launch, &str) -> Words),
+    List(&'static str, fn(&mut Launch, &str) -> ValueResult),
     /// A host path; empty means none, as Go programs pass it.
     Path(&'static str, fn(&mut Launch, &Path)),
     /// Refused: why, and what to use.
-    Refused(Shape, &'static str),
+    Refused(ValueShape, &'static str),
 }
 
 /// Whether a refused option has a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
+pub enum ValueShape {
     /// It has none.
     Flag,
     /// It has one.
@@ -83,14 +83,14 @@ pub enum Shape {
 }
 
 /// What a value says, or why it does not.
-pub type Words = std::result::Result<(), String>;
+pub type ValueResult = std::result::Result<(), String>;
 
 /// What an option does to the config.
-pub type Effect = fn(&Launch, &Facts<'_>, &mut Config, &mut Vec<Change>) -> Result<()>;
+pub type OptionEffect = fn(&Launch, &Facts<'_>, &mut Config, &mut Vec<Change>) -> Result<()>;
 
 /// One option.
 #[derive(Clone, Copy)]
-pub struct Row {
+pub struct OptionRow {
     /// The long spelling, without dashes.
     pub long: &'static str,
     /// The short one.
@@ -110,16 +110,22 @@ pub struct Row {
     /// What it says.
     pub says: Says,
     /// What that does to the config, once the bundle and the machine are known.
-    pub effect: Option<Effect>,
+    pub effect: Option<OptionEffect>,
     /// Values that it takes, for tests.
     pub good: &'static [&'static str],
     /// Values that it refuses, for tests.
     pub bad: &'static [&'static str],
 }
 
-impl Row {
-    const fn new(long: &'static str, heading: &'static str, verbs: u8, says: Says, doc: &'static str) -> Row {
-        Row {
+impl OptionRow {
+    const fn new(
+        long: &'static str,
+        heading: &'static str,
+        verbs: u8,
+        says: Says,
+        doc: &'static str,
+    ) -> OptionRow {
+        OptionRow {
             long,
             short: None,
             also: None,
@@ -135,32 +141,32 @@ impl Row {
         }
     }
 
-    const fn short(self, short: char) -> Row {
-        Row { short: Some(short), ..self }
+    const fn short(self, short: char) -> OptionRow {
+        OptionRow { short: Some(short), ..self }
     }
 
-    const fn also(self, also: &'static str) -> Row {
-        Row { also: Some(also), ..self }
+    const fn also(self, also: &'static str) -> OptionRow {
+        OptionRow { also: Some(also), ..self }
     }
 
-    const fn more(self, more: &'static str) -> Row {
-        Row { more, ..self }
+    const fn more(self, more: &'static str) -> OptionRow {
+        OptionRow { more, ..self }
     }
 
-    const fn hyphen(self) -> Row {
-        Row { hyphen: true, ..self }
+    const fn hyphen(self) -> OptionRow {
+        OptionRow { hyphen: true, ..self }
     }
 
-    const fn effect(self, effect: Effect) -> Row {
-        Row { effect: Some(effect), ..self }
+    const fn effect(self, effect: OptionEffect) -> OptionRow {
+        OptionRow { effect: Some(effect), ..self }
     }
 
-    const fn values(self, good: &'static [&'static str], bad: &'static [&'static str]) -> Row {
-        Row { good, bad, ..self }
+    const fn values(self, good: &'static [&'static str], bad: &'static [&'static str]) -> OptionRow {
+        OptionRow { good, bad, ..self }
     }
 
     /// Says `value` (empty for a flag) to the launch.
-    pub fn say(&self, launch: &mut Launch, value: &str) -> Words {
+    pub fn say(&self, launch: &mut Launch, value: &str) -> ValueResult {
         match self.says {
             Says::Flag(say) => {
                 say(launch);
@@ -189,8 +195,8 @@ impl Row {
 }
 
 /// All rows, in the order of `--help` and of their effects.
-pub fn rows() -> impl Iterator<Item = &'static Row> {
-    let tables: [&'static [Row]; 10] = [
+pub fn rows() -> impl Iterator<Item = &'static OptionRow> {
+    let tables: [&'static [OptionRow]; 10] = [
         life::ROWS,
         ends::ROWS,
         detached::ROWS,
@@ -206,6 +212,6 @@ pub fn rows() -> impl Iterator<Item = &'static Row> {
 }
 
 /// The row with this long spelling.
-pub fn row(long: &str) -> Option<&'static Row> {
+pub fn row(long: &str) -> Option<&'static OptionRow> {
     rows().find(|row| row.long == long || row.also == Some(long))
 }

@@ -6,12 +6,14 @@ use super::super::network;
 use super::super::value::Launch;
 use super::heading::NETWORK;
 use super::verbs::{CONFIG, RUN};
-use super::{Row, Says, Words};
-use crate::config::network::{MOST_PORTS, Mode, parse_host, parse_published, parse_rule, parse_server};
+use super::{OptionRow, Says, ValueResult};
+use crate::config::network::{
+    MOST_PORTS, NetworkMode, parse_host, parse_published, parse_rule, parse_server,
+};
 
 /// The rows.
-pub(super) const ROWS: &[Row] = &[
-    Row::new(
+pub(super) const ROWS: &[OptionRow] = &[
+    OptionRow::new(
         "network",
         NETWORK,
         CONFIG,
@@ -30,7 +32,7 @@ pub(super) const ROWS: &[Row] = &[
         &["host", "none", "netns:/run/netns/x", "pasta", "cni:podman", "cni:my-net.1"],
         &["", "bridge", "netns:", "netns:x", "netns:/a/../b", "cni:", "cni:../x", "cni:a b"],
     ),
-    Row::new(
+    OptionRow::new(
         "cni-netconfpath",
         NETWORK,
         CONFIG,
@@ -38,7 +40,7 @@ pub(super) const ROWS: &[Row] = &[
         "Directory of the networks of --network cni:NAME, in place of /etc/cni/net.d",
     )
     .values(&["/etc/cni/net.d"], &[]),
-    Row::new(
+    OptionRow::new(
         "cni-path",
         NETWORK,
         CONFIG,
@@ -46,7 +48,7 @@ pub(super) const ROWS: &[Row] = &[
         "Directory of plugins, searched before /usr/lib/cni and /opt/cni/bin",
     )
     .values(&["/opt/cni/bin"], &[]),
-    Row::new(
+    OptionRow::new(
         "allow-net",
         NETWORK,
         CONFIG,
@@ -72,7 +74,7 @@ pub(super) const ROWS: &[Row] = &[
         &["api.example.org", "*.example.org:80", "10.0.0.5:5432", "[2001:db8::1]:80", "a.example.org,any-sni"],
         &["", "*", "*:443", "a.org:0", "a.org:x", "a b", "a.org:53", "a.org,what", "0.0.0.0:80", "http://a.org", "localhost:80"],
     ),
-    Row::new(
+    OptionRow::new(
         "publish",
         NETWORK,
         CONFIG,
@@ -98,7 +100,7 @@ pub(super) const ROWS: &[Row] = &[
         &["8080:80", "127.0.0.1:8080:80", "0.0.0.0:8080:80/tcp", "[::1]:8080:80"],
         &["", "80", "8080:", ":80", "x:80", "8080:80/udp", "0:80", "70000:80", "1.2.3:80:80"],
     ),
-    Row::new(
+    OptionRow::new(
         "add-host",
         NETWORK,
         CONFIG,
@@ -113,7 +115,7 @@ pub(super) const ROWS: &[Row] = &[
         &["db:10.0.0.5", "db=10.0.0.5", "db:[2001:db8::1]", "db:2001:db8::1"],
         &["", "db", "db:x", ":1.2.3.4", "db:host-gateway", "localhost:10.0.0.5"],
     ),
-    Row::new(
+    OptionRow::new(
         "dns",
         NETWORK,
         CONFIG,
@@ -124,7 +126,7 @@ pub(super) const ROWS: &[Row] = &[
         "Ask this server for names in place of those of the host's /etc/resolv.conf; with --allow-net it is asked outside",
     )
     .values(&["9.9.9.9", "2620:fe::fe"], &["", "x", "9.9.9.9:53", "0.0.0.0", "224.0.0.1", "fe80::1"]),
-    Row::new(
+    OptionRow::new(
         "audit-log",
         NETWORK,
         RUN,
@@ -144,7 +146,7 @@ fn some(path: &Path) -> Option<PathBuf> {
 }
 
 /// `--network`; the last one counts.
-fn kind(launch: &mut Launch, value: &str) -> Words {
+fn kind(launch: &mut Launch, value: &str) -> ValueResult {
     launch.overrides.allow.retain(|name| name != "host-net");
     (launch.network.joined, launch.network.pasta, launch.network.cni) = (None, None, None);
     (launch.network.asked, launch.overrides.network) = (None, true);
@@ -155,7 +157,7 @@ fn kind(launch: &mut Launch, value: &str) -> Words {
     }
     match value {
         "none" => {
-            launch.network.asked = Some(Mode::None);
+            launch.network.asked = Some(NetworkMode::None);
             return Ok(());
         }
         "pasta" => {
@@ -163,7 +165,7 @@ fn kind(launch: &mut Launch, value: &str) -> Words {
             launch.network.pasta = Some("pasta".into());
             return Ok(());
         }
-        "host" => launch.network.asked = Some(Mode::Host),
+        "host" => launch.network.asked = Some(NetworkMode::Host),
         _ => {
             let path = value.strip_prefix("netns:").map(Path::new);
             let plain =

@@ -3,18 +3,18 @@
 use std::path::PathBuf;
 
 use super::super::accounts;
-use super::super::value::{Account, EnvOption, Launch};
+use super::super::value::{EnvOption, IdOrName, Launch};
 use super::heading::PROCESS;
 use super::verbs::CONFIG;
 use super::words::{parse_ulimit, whole};
-use super::{Row, Says, Words};
+use super::{OptionRow, Says, ValueResult};
 use crate::config::{Config, ConfigError, Process};
 use crate::error::{Error, Result};
 use crate::policy::{Change, Facts};
 
 /// The rows.
-pub(super) const ROWS: &[Row] = &[
-    Row::new(
+pub(super) const ROWS: &[OptionRow] = &[
+    OptionRow::new(
         "env",
         PROCESS,
         CONFIG,
@@ -24,7 +24,7 @@ pub(super) const ROWS: &[Row] = &[
     .short('e')
     .effect(environment)
     .values(&["A=1", "A=", "HOME"], &["", "=x"]),
-    Row::new(
+    OptionRow::new(
         "env-file",
         PROCESS,
         CONFIG,
@@ -36,7 +36,7 @@ pub(super) const ROWS: &[Row] = &[
         "Set variables from the lines of a file; lines that begin with # are comments",
     )
     .values(&["env.txt"], &[""]),
-    Row::new(
+    OptionRow::new(
         "workdir",
         PROCESS,
         CONFIG,
@@ -57,7 +57,7 @@ pub(super) const ROWS: &[Row] = &[
         Ok(())
     })
     .values(&["/srv"], &["", "srv", "./x"]),
-    Row::new(
+    OptionRow::new(
         "user",
         PROCESS,
         CONFIG,
@@ -74,7 +74,7 @@ pub(super) const ROWS: &[Row] = &[
            and none for a number")
     .effect(accounts::user)
     .values(&["1000", "0:65534", "www-data", "www-data:adm"], &["", "1:", ":1", "4294967295", "4294967296", "-1", "65534:0x0", "a b", "+1"]),
-    Row::new(
+    OptionRow::new(
         "group-add",
         PROCESS,
         CONFIG,
@@ -86,7 +86,7 @@ pub(super) const ROWS: &[Row] = &[
     )
     .effect(accounts::groups)
     .values(&["5", "audio"], &["", "-1", "4294967296"]),
-    Row::new(
+    OptionRow::new(
         "entrypoint",
         PROCESS,
         CONFIG,
@@ -98,7 +98,7 @@ pub(super) const ROWS: &[Row] = &[
     )
     .effect(arguments)
     .values(&["/bin/sh"], &[]),
-    Row::new(
+    OptionRow::new(
         "hostname",
         PROCESS,
         CONFIG,
@@ -114,7 +114,7 @@ pub(super) const ROWS: &[Row] = &[
         Ok(())
     })
     .values(&["web"], &["", "a b", "-x", "0123456789012345678901234567890123456789012345678901234567890123456"]),
-    Row::new(
+    OptionRow::new(
         "domainname",
         PROCESS,
         CONFIG,
@@ -125,7 +125,7 @@ pub(super) const ROWS: &[Row] = &[
         "NIS domain name inside",
     )
     .values(&["example.org"], &["", "a b"]),
-    Row::new(
+    OptionRow::new(
         "tty",
         PROCESS,
         CONFIG,
@@ -144,7 +144,7 @@ pub(super) const ROWS: &[Row] = &[
         process(config)?.terminal = true;
         Ok(())
     }),
-    Row::new(
+    OptionRow::new(
         "interactive",
         PROCESS,
         CONFIG,
@@ -152,7 +152,7 @@ pub(super) const ROWS: &[Row] = &[
         "Pass the caller's stdin on, also to a detached container; in the foreground this is the default",
     )
     .short('i'),
-    Row::new(
+    OptionRow::new(
         "ulimit",
         PROCESS,
         CONFIG,
@@ -171,7 +171,7 @@ pub(super) const ROWS: &[Row] = &[
         Ok(())
     })
     .values(&["nofile=1024", "nofile=1024:4096", "core=-1"], &["", "nofile", "what=1", "nofile=x", "nofile=2:1", "nofile=-2"]),
-    Row::new(
+    OptionRow::new(
         "umask",
         PROCESS,
         CONFIG,
@@ -191,7 +191,7 @@ pub(super) const ROWS: &[Row] = &[
         Ok(())
     })
     .values(&["077", "0"], &["", "8", "1000", "-1", "0x7"]),
-    Row::new(
+    OptionRow::new(
         "oom-score-adj",
         PROCESS,
         CONFIG,
@@ -209,7 +209,7 @@ pub(super) const ROWS: &[Row] = &[
         Ok(())
     })
     .values(&["500", "-5"], &["", "1001", "x"]),
-    Row::new(
+    OptionRow::new(
         "annotation",
         PROCESS,
         CONFIG,
@@ -224,7 +224,7 @@ pub(super) const ROWS: &[Row] = &[
         Ok(())
     })
     .values(&["a=b"], &["", "=b", "a"]),
-    Row::new(
+    OptionRow::new(
         "label",
         PROCESS,
         CONFIG,
@@ -246,7 +246,7 @@ pub(super) fn process(config: &mut Config) -> Result<&mut Process> {
         .ok_or_else(|| Error::Config(ConfigError::new("/process", "required to start a container")))
 }
 
-fn not_empty(value: &str, what: &str) -> Words {
+fn not_empty(value: &str, what: &str) -> ValueResult {
     if value.is_empty() { Err(format!("{what} is needed")) } else { Ok(()) }
 }
 
@@ -258,7 +258,7 @@ pub(super) fn pair(value: &str) -> std::result::Result<(String, String), String>
     }
 }
 
-fn env(launch: &mut Launch, value: &str) -> Words {
+fn env(launch: &mut Launch, value: &str) -> ValueResult {
     let (name, given) = value.split_once('=').map_or((value, None), |(n, v)| (n, Some(v)));
     if name.is_empty() || value.contains('\0') {
         return Err("NAME=VALUE, or NAME for the caller's value".into());
@@ -271,7 +271,7 @@ fn env(launch: &mut Launch, value: &str) -> Words {
 }
 
 /// A user and, after a colon, a group.
-fn user(text: &str) -> std::result::Result<(Account, Option<Account>), String> {
+fn user(text: &str) -> std::result::Result<(IdOrName, Option<IdOrName>), String> {
     match text.split_once(':') {
         Some((user, group)) => Ok((account(user)?, Some(account(group)?))),
         None => Ok((account(text)?, None)),
@@ -279,10 +279,10 @@ fn user(text: &str) -> std::result::Result<(Account, Option<Account>), String> {
 }
 
 /// What begins as a number is one; a name is one of POSIX's portable names.
-fn account(text: &str) -> std::result::Result<Account, String> {
+fn account(text: &str) -> std::result::Result<IdOrName, String> {
     if text.starts_with(|c: char| c.is_ascii_digit() || c == '-' || c == '+') || text.is_empty() {
         return match super::words::parse_user(text)? {
-            (id, None) => Ok(Account::Id(id)),
+            (id, None) => Ok(IdOrName::Id(id)),
             _ => Err(format!("{text:?} is not an id: a user and a group are UID:GID")),
         };
     }
@@ -290,7 +290,7 @@ fn account(text: &str) -> std::result::Result<Account, String> {
     if text.len() > 256 || !text.chars().all(plain) {
         return Err(format!("{text:?} is neither an id nor a name (letters, digits and _ . - $)"));
     }
-    Ok(Account::Name(text.into()))
+    Ok(IdOrName::Name(text.into()))
 }
 
 /// What sethostname(2) takes, as far as programs understand it.

@@ -2,15 +2,15 @@
 
 use super::heading::GENERAL;
 use super::verbs::RUN;
-use super::{Row, Says, Shape};
+use super::{OptionRow, Says, ValueShape};
 use crate::launch::images::IMAGES;
 
-const fn value(long: &'static str, why: &'static str) -> Row {
-    Row::new(long, GENERAL, RUN, Says::Refused(Shape::Value, why), why)
+const fn value(long: &'static str, why: &'static str) -> OptionRow {
+    OptionRow::new(long, GENERAL, RUN, Says::Refused(ValueShape::Value, why), why)
 }
 
-const fn flag(long: &'static str, why: &'static str) -> Row {
-    Row::new(long, GENERAL, RUN, Says::Refused(Shape::Flag, why), why)
+const fn flag(long: &'static str, why: &'static str) -> OptionRow {
+    OptionRow::new(long, GENERAL, RUN, Says::Refused(ValueShape::Flag, why), why)
 }
 
 const PLUGINS: &str = "addresses and aliases are a matter of a network's plugins: --network cni:NAME";
@@ -22,7 +22,7 @@ const DEVICES: &str =
 const WINDOWS: &str = "this is for Windows containers";
 
 /// The rows.
-pub(super) const ROWS: &[Row] = &[
+pub(super) const ROWS: &[OptionRow] = &[
     flag(
         "privileged",
         "name what is needed with --allow, --cap-add and --device; --policy privileged takes a config as written",

@@ -5,11 +5,11 @@ use std::path::{Component, Path, PathBuf};
 use super::super::secrets;
 use super::heading::SECRETS;
 use super::verbs::CONFIG;
-use super::{Row, Says};
+use super::{OptionRow, Says};
 use crate::config::secrets::{DIRECTORY, MOST, Secret, SecretSource};
 
 /// The rows.
-pub(super) const ROWS: &[Row] = &[Row::new(
+pub(super) const ROWS: &[OptionRow] = &[OptionRow::new(
     "secret",
     SECRETS,
     CONFIG,

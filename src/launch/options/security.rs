@@ -5,7 +5,7 @@ use super::super::value::Launch;
 use super::heading::HARDENING;
 use super::process::{pair, process};
 use super::verbs::CONFIG;
-use super::{Row, Says, Words};
+use super::{OptionRow, Says, ValueResult};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::policy::{ALLOW, Change, Facts, Policy};
@@ -13,8 +13,8 @@ use crate::sys::read::at_most;
 use crate::tables::capabilities::{self, CapSet};
 
 /// The rows.
-pub(super) const ROWS: &[Row] = &[
-    Row::new(
+pub(super) const ROWS: &[OptionRow] = &[
+    OptionRow::new(
         "policy",
         HARDENING,
         CONFIG,
@@ -26,7 +26,7 @@ pub(super) const ROWS: &[Row] = &[
          [default: restricted; privileged for a program started under the name runc]",
     )
     .values(&["restricted", "baseline", "privileged"], &["", "none"]),
-    Row::new(
+    OptionRow::new(
         "allow",
         HARDENING,
         CONFIG,
@@ -42,7 +42,7 @@ pub(super) const ROWS: &[Row] = &[
          write-rootfs, devices, suid-mounts, ptrace (strace, gdb, LeakSanitizer), proc",
     )
     .values(&["root", "host-net"], &["", "everything"]),
-    Row::new(
+    OptionRow::new(
         "cap-add",
         HARDENING,
         CONFIG,
@@ -57,7 +57,7 @@ pub(super) const ROWS: &[Row] = &[
     )
     .effect(add_capabilities)
     .values(&["NET_ADMIN", "cap_chown"], &["", "NO_SUCH", "all"]),
-    Row::new(
+    OptionRow::new(
         "cap-drop",
         HARDENING,
         CONFIG,
@@ -71,7 +71,7 @@ pub(super) const ROWS: &[Row] = &[
     )
     .effect(drop_capabilities)
     .values(&["NET_RAW", "ALL"], &["", "NO_SUCH"]),
-    Row::new(
+    OptionRow::new(
         "seccomp",
         HARDENING,
         CONFIG,
@@ -83,7 +83,7 @@ pub(super) const ROWS: &[Row] = &[
          Where no namespace can be made (safebox doctor), the built-in profile is required",
     )
     .values(&["config", "unconfined"], &["", "off"]),
-    Row::new(
+    OptionRow::new(
         "seccomp-allow",
         HARDENING,
         CONFIG,
@@ -97,7 +97,7 @@ pub(super) const ROWS: &[Row] = &[
         "Let a system call run that the built-in profile refuses, e.g. userfaultfd; may be given again",
     )
     .values(&["userfaultfd"], &[""]),
-    Row::new(
+    OptionRow::new(
         "require",
         HARDENING,
         CONFIG,
@@ -112,7 +112,7 @@ pub(super) const ROWS: &[Row] = &[
         "Refuse to run without this layer, e.g. user-namespace or cgroup; safebox doctor lists them",
     )
     .values(&["user-namespace", "landlock"], &["", "everything"]),
-    Row::new(
+    OptionRow::new(
         "security-opt",
         HARDENING,
         CONFIG,
@@ -124,7 +124,7 @@ pub(super) const ROWS: &[Row] = &[
         &["no-new-privileges", "seccomp=unconfined", "apparmor=x", "label=a:b:c:s0"],
         &["", "systempaths=unconfined", "seccomp=", "what=1", "label=disable"],
     ),
-    Row::new(
+    OptionRow::new(
         "sysctl",
         HARDENING,
         CONFIG,
@@ -143,7 +143,7 @@ pub(super) const ROWS: &[Row] = &[
         Ok(())
     })
     .values(&["net.ipv4.ip_forward=1"], &["", "x", "=1"]),
-    Row::new(
+    OptionRow::new(
         "pid",
         HARDENING,
         CONFIG,
@@ -151,7 +151,7 @@ pub(super) const ROWS: &[Row] = &[
         "host: the host's process ids",
     )
     .values(&["host"], &["", "container:x"]),
-    Row::new(
+    OptionRow::new(
         "ipc",
         HARDENING,
         CONFIG,
@@ -165,7 +165,7 @@ pub(super) const ROWS: &[Row] = &[
         "private, the default, or host: the host's System V and POSIX message queues",
     )
     .values(&["host", "private"], &["", "shareable"]),
-    Row::new(
+    OptionRow::new(
         "uts",
         HARDENING,
         CONFIG,
@@ -173,7 +173,7 @@ pub(super) const ROWS: &[Row] = &[
         "host: the host's name",
     )
     .values(&["host"], &["", "private"]),
-    Row::new(
+    OptionRow::new(
         "cgroupns",
         HARDENING,
         CONFIG,
@@ -187,7 +187,7 @@ pub(super) const ROWS: &[Row] = &[
         "private, the default, or host: the host's view of cgroups",
     )
     .values(&["host", "private"], &["", "x"]),
-    Row::new(
+    OptionRow::new(
         "userns",
         HARDENING,
         CONFIG,
@@ -204,7 +204,7 @@ fn capability(name: &str) -> std::result::Result<u8, String> {
     capabilities::parse(name).ok_or_else(|| format!("unknown capability; one of {}", names().join(", ")))
 }
 
-fn host_only(launch: &mut Launch, value: &str, allow: &str) -> Words {
+fn host_only(launch: &mut Launch, value: &str, allow: &str) -> ValueResult {
     if value != "host" {
         return Err(format!(
             "host is the only value (as --allow {allow}); the default is a namespace of its own"
@@ -214,7 +214,7 @@ fn host_only(launch: &mut Launch, value: &str, allow: &str) -> Words {
     Ok(())
 }
 
-fn security_opt(launch: &mut Launch, value: &str) -> Words {
+fn security_opt(launch: &mut Launch, value: &str) -> ValueResult {
     let (name, given) = value.split_once(['=', ':']).map_or((value, ""), |(n, v)| (n, v));
     match (name, given) {
         ("no-new-privileges", "" | "true") => launch.process.no_new_privileges = true,

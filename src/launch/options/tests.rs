@@ -1,7 +1,7 @@
 use super::*;
 use crate::launch::value::Launch;
 
-fn all() -> Vec<&'static Row> {
+fn all() -> Vec<&'static OptionRow> {
     rows().collect()
 }
 

@@ -3,7 +3,7 @@
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 
-use super::place::Layer;
+use super::place::CoveredBy;
 use crate::config::idmap::{self, UserMaps};
 use crate::config::{Config, IdMap, Process};
 use crate::tables::capabilities;
@@ -20,7 +20,7 @@ pub enum Use {
 }
 
 /// The container's user, and how ids on disk become ids inside.
-pub struct User<'a> {
+pub struct ContainerUser<'a> {
     config: &'a Config,
     process: &'a Process,
     maps: Option<UserMaps>,
@@ -29,35 +29,37 @@ pub struct User<'a> {
 /// The file's owner as the container sees it; `None`: an id that it does not have.
 type Owner = (Option<u32>, Option<u32>);
 
-impl<'a> User<'a> {
+impl<'a> ContainerUser<'a> {
     /// `None` for a config without a process.
     pub fn of(config: &'a Config) -> Option<Self> {
         let process = config.process.as_ref()?;
-        Some(User { config, process, maps: idmap::of_user_namespace(config) })
+        Some(ContainerUser { config, process, maps: idmap::of_user_namespace(config) })
     }
 
     /// The file's owner inside.
-    fn owner(&self, layer: Layer<'_>, meta: &Metadata) -> Owner {
+    fn owner(&self, layer: CoveredBy<'_>, meta: &Metadata) -> Owner {
         let (uid, gid) = (meta.uid(), meta.gid());
         let whole = UserMaps::default();
         let maps = self.maps.as_ref().unwrap_or(&whole);
         let inside = |uid, gid| (from_host(&maps.uids, uid), from_host(&maps.gids, gid));
         match layer {
-            Layer::Root if self.config.hardening.idmap_root => (has(&maps.uids, uid), has(&maps.gids, gid)),
-            Layer::Mount(m) if !m.uid_maps.is_empty() => {
+            CoveredBy::Root if self.config.hardening.idmap_root => {
+                (has(&maps.uids, uid), has(&maps.gids, gid))
+            }
+            CoveredBy::Mount(m) if !m.uid_maps.is_empty() => {
                 let through = |maps: &[IdMap], id| idmap::to_host(maps, id);
                 match (through(&m.uid_maps, uid), through(&m.gid_maps, gid)) {
                     (Some(uid), Some(gid)) => inside(uid, gid),
                     _ => (None, None),
                 }
             }
-            Layer::Mount(m) if m.idmap.is_some() => (has(&maps.uids, uid), has(&maps.gids, gid)),
+            CoveredBy::Mount(m) if m.idmap.is_some() => (has(&maps.uids, uid), has(&maps.gids, gid)),
             _ => inside(uid, gid),
         }
     }
 
     /// Whether the mode of a file lets the user do this.
-    pub fn may(&self, layer: Layer<'_>, meta: &Metadata, what: Use) -> bool {
+    pub fn may(&self, layer: CoveredBy<'_>, meta: &Metadata, what: Use) -> bool {
         let (owner, group) = self.owner(layer, meta);
         let (user, bit) = (&self.process.user, what as u32);
         let overrides = capabilities::parse("CAP_DAC_OVERRIDE")
@@ -75,7 +77,7 @@ impl<'a> User<'a> {
     }
 
     /// `mode 0600, owner 0:0` as the container sees it.
-    pub fn words(&self, layer: Layer<'_>, meta: &Metadata) -> String {
+    pub fn words(&self, layer: CoveredBy<'_>, meta: &Metadata) -> String {
         let (uid, gid) = self.owner(layer, meta);
         let text = |id: Option<u32>| id.map_or("unmapped".into(), |id| id.to_string());
         format!("mode {:04o}, owner {}:{}", meta.mode() & 0o7777, text(uid), text(gid))

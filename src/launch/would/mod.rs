@@ -4,6 +4,7 @@
 //! read-only or noexec, does the file's mode let the container's user in.
 
 mod access;
+mod answer;
 mod place;
 mod program;
 mod special;
@@ -15,14 +16,15 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::config::network::{self, Destination, Rule};
+use crate::config::network::{self, Destination, NetworkRule};
 use crate::config::{CopyUp, Mount};
 use crate::policy::is_writable;
 use crate::tables::namespaces::NsKind;
-use access::{Use, User};
-use place::{File, Layer, Place};
+use access::{ContainerUser, Use};
+use place::{CoveredBy, File, ResolvedPath};
 use special::{device, in_new_tmpfs, lacks, not_a_directory};
 
+pub use answer::{Answer, RefusalCause, WouldVerdict};
 pub use place::View;
 pub use program::check_program;
 
@@ -82,83 +84,6 @@ impl fmt::Display for Question {
     }
 }
 
-/// The answer's first word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// It works.
-    Yes,
-    /// It fails.
-    No,
-    /// Only the running container can tell.
-    Unsure,
-}
-
-/// The verdict, its reason, and a remedy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// The verdict.
-    pub verdict: Verdict,
-    /// The reason.
-    pub why: String,
-    /// The flag that would allow it.
-    pub remedy: Option<String>,
-    /// The cause of a refusal.
-    pub cause: Cause,
-}
-
-/// Cause of a refusal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
-    /// A layer of the sandbox; also the value for other verdicts.
-    Sandbox,
-    /// The host has the file, but it is not mounted in the container.
-    Hidden,
-    /// The mode of the file or of a directory on the way.
-    Mode,
-    /// There is no such file.
-    Absence,
-}
-
-impl Answer {
-    fn yes(why: impl Into<String>) -> Self {
-        Answer { verdict: Verdict::Yes, why: why.into(), remedy: None, cause: Cause::Sandbox }
-    }
-
-    fn unsure(why: impl Into<String>) -> Self {
-        Answer { verdict: Verdict::Unsure, ..Self::yes(why) }
-    }
-
-    /// Refused by a layer of the sandbox.
-    fn no(why: impl Into<String>, remedy: Option<String>) -> Self {
-        Answer { verdict: Verdict::No, why: why.into(), remedy, cause: Cause::Sandbox }
-    }
-
-    /// Not mounted, although the host has it.
-    fn hidden(why: impl Into<String>, remedy: String) -> Self {
-        Answer { cause: Cause::Hidden, ..Self::no(why, Some(remedy)) }
-    }
-
-    /// Refused by the file itself.
-    fn not_ours(cause: Cause, why: impl Into<String>) -> Self {
-        Answer { verdict: Verdict::No, why: why.into(), remedy: None, cause }
-    }
-}
-
-impl fmt::Display for Answer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = match self.verdict {
-            Verdict::Yes => "yes",
-            Verdict::No => "no",
-            Verdict::Unsure => "depends",
-        };
-        write!(f, "{word}: {}", self.why)?;
-        match &self.remedy {
-            Some(remedy) => write!(f, " ({remedy})"),
-            None => Ok(()),
-        }
-    }
-}
-
 /// Answers one question.
 pub fn judge(view: &View<'_>, question: &Question) -> Answer {
     match (question.deed, question.object.strip_prefix("unix:")) {
@@ -173,7 +98,7 @@ fn connect(view: &View<'_>, to: &str) -> Answer {
     let host = host.trim_matches(['[', ']']).to_ascii_lowercase();
     let address = host.parse::<IpAddr>().ok();
     let network = &view.config.network;
-    if view.config.hardening.guards.contains(&crate::config::Guard::NoInternet) {
+    if view.config.hardening.guards.contains(&crate::config::SeccompGuard::NoInternet) {
         return Answer::no("a seccomp filter lets the program make unix sockets only", None);
     }
     match view.config.namespace(NsKind::Net) {
@@ -211,7 +136,7 @@ const DNS: &str = "53";
 /// The rules of `--allow-net`; without one only loopback is there.
 fn by_rules(view: &View<'_>, to: &str, (host, address, port): (&str, Option<IpAddr>, &str)) -> Answer {
     let rules = &view.config.network.rules;
-    let allows = |rule: &&Rule| {
+    let allows = |rule: &&NetworkRule| {
         rule.port.to_string() == port
             && match (&rule.to, address) {
                 (Destination::Address(allowed), Some(address)) => *allowed == address,
@@ -238,7 +163,10 @@ fn by_rules(view: &View<'_>, to: &str, (host, address, port): (&str, Option<IpAd
 fn file(view: &View<'_>, deed: Deed, path: &Path, asked: Deed) -> Answer {
     let cwd = view.config.process.as_ref().map_or(Path::new("/"), |p| p.cwd.as_path());
     let Some(place) = view.resolve(&cwd.join(path)) else {
-        return Answer::not_ours(Cause::Absence, format!("{}: too many levels of symlinks", path.display()));
+        return Answer::not_ours(
+            RefusalCause::Absence,
+            format!("{}: too many levels of symlinks", path.display()),
+        );
     };
     let shown = place.path.display();
     if let Some(masked) = view.config.masked_paths.iter().find(|m| place.path.starts_with(m)) {
@@ -290,27 +218,29 @@ fn file(view: &View<'_>, deed: Deed, path: &Path, asked: Deed) -> Answer {
 }
 
 /// Why a path does not exist inside.
-fn absent(view: &View<'_>, place: &Place<'_>) -> Answer {
+fn absent(view: &View<'_>, place: &ResolvedPath<'_>) -> Answer {
     let shown = place.path.display();
     let on_host = place.path.symlink_metadata().is_ok();
     match place.layer {
-        Layer::Root if view.config.root.empty && on_host => Answer::hidden(
+        CoveredBy::Root if view.config.root.empty && on_host => Answer::hidden(
             format!("{shown} of this machine is not shown in the container"),
             format!("--ro {shown}"),
         ),
-        Layer::Root if !view.config.root.empty && on_host => {
-            let mut answer =
-                Answer::not_ours(Cause::Absence, format!("{shown} does not exist in the root file system"));
+        CoveredBy::Root if !view.config.root.empty && on_host => {
+            let mut answer = Answer::not_ours(
+                RefusalCause::Absence,
+                format!("{shown} does not exist in the root file system"),
+            );
             answer.remedy = Some(format!("the host has one: -v {shown}:{shown}"));
             answer
         }
-        _ => Answer::not_ours(Cause::Absence, format!("{shown} does not exist in the container")),
+        _ => Answer::not_ours(RefusalCause::Absence, format!("{shown} does not exist in the container")),
     }
 }
 
 /// A tmpfs is empty when the program starts: a file there is one that the program makes.
-fn on_empty_tmpfs(view: &View<'_>, place: &Place<'_>) -> Option<Answer> {
-    let Layer::Mount(mount) = place.layer else { return None };
+fn on_empty_tmpfs(view: &View<'_>, place: &ResolvedPath<'_>) -> Option<Answer> {
+    let CoveredBy::Mount(mount) = place.layer else { return None };
     let empty = mount.fs_type.as_deref() == Some("tmpfs") && mount.copy_up == CopyUp::No;
     let leads_to_mount = view.config.mounts.iter().any(|m| m.destination.starts_with(&place.path));
     if !empty || leads_to_mount {
@@ -319,7 +249,7 @@ fn on_empty_tmpfs(view: &View<'_>, place: &Place<'_>) -> Option<Answer> {
     let (shown, at) = (place.path.display(), mount.destination.display());
     let why = format!("{shown} does not exist: {at} is a tmpfs, which is empty at the start");
     if place.path.symlink_metadata().is_err() {
-        return Some(Answer::not_ours(Cause::Absence, why));
+        return Some(Answer::not_ours(RefusalCause::Absence, why));
     }
     let same_place =
         if view.config.root.empty { format!("--ro {shown}") } else { format!("-v {shown}:{shown}") };
@@ -327,7 +257,7 @@ fn on_empty_tmpfs(view: &View<'_>, place: &Place<'_>) -> Option<Answer> {
 }
 
 /// Masks, read-only mounts and read-only paths.
-fn closed_for_writing(view: &View<'_>, place: &Place<'_>) -> Option<Answer> {
+fn closed_for_writing(view: &View<'_>, place: &ResolvedPath<'_>) -> Option<Answer> {
     if let Some(path) = view.config.readonly_paths.iter().find(|p| place.path.starts_with(p)) {
         return Some(Answer::no(
             format!("{} is read-only: it holds settings of the kernel", path.display()),
@@ -339,14 +269,14 @@ fn closed_for_writing(view: &View<'_>, place: &Place<'_>) -> Option<Answer> {
     }
     let shown = mount_point(place);
     let (why, remedy) = match place.layer {
-        Layer::Root if view.config.root.readonly && view.config.root.empty => {
+        CoveredBy::Root if view.config.root.readonly && view.config.root.empty => {
             (format!("{} is not shown writable", place.path.display()), format!("--rw {}", nearest(place)))
         }
-        Layer::Root if view.config.root.readonly => (
+        CoveredBy::Root if view.config.root.readonly => (
             "the root file system is read-only".into(),
             format!("--tmpfs {0} or -v DIR:{0}:rw; --allow write-rootfs opens all of it", directory(place)),
         ),
-        Layer::Mount(m) if !is_writable(m) => {
+        CoveredBy::Mount(m) if !is_writable(m) => {
             (format!("the mount at {} is read-only", shown.display()), reopen(m)?)
         }
         _ => return None,
@@ -370,11 +300,11 @@ fn reopen(mount: &Mount) -> Option<String> {
 }
 
 /// The file's own mode, and that of the directories on the way.
-fn by_mode(view: &View<'_>, place: &Place<'_>, deed: Deed) -> Option<Answer> {
-    let user = User::of(view.config)?;
+fn by_mode(view: &View<'_>, place: &ResolvedPath<'_>, deed: Deed) -> Option<Answer> {
+    let user = ContainerUser::of(view.config)?;
     let refused = |layer, meta: &std::fs::Metadata, what: &str| {
         Answer::not_ours(
-            Cause::Mode,
+            RefusalCause::Mode,
             format!(
                 "not the sandbox: {what} has {}, and the program runs as {}",
                 user.words(layer, meta),
@@ -397,7 +327,7 @@ fn by_mode(view: &View<'_>, place: &Place<'_>, deed: Deed) -> Option<Answer> {
             Some(refused(place.layer, meta, "the file"))
         }
         File::Known(_, meta) if deed == Deed::Exec && !meta.is_file() => {
-            Some(Answer::not_ours(Cause::Mode, "not the sandbox: it is not a regular file"))
+            Some(Answer::not_ours(RefusalCause::Mode, "not the sandbox: it is not a regular file"))
         }
         File::Absent => {
             let (layer, meta) = place.parents.last()?;
@@ -408,40 +338,40 @@ fn by_mode(view: &View<'_>, place: &Place<'_>, deed: Deed) -> Option<Answer> {
 }
 
 /// `MOUNT_ATTR_*` of what covers the place.
-fn attrs(view: &View<'_>, place: &Place<'_>) -> u64 {
+fn attrs(view: &View<'_>, place: &ResolvedPath<'_>) -> u64 {
     match place.layer {
-        Layer::Root => view.config.hardening.root_attrs,
-        Layer::Mount(m) => m.attr_set | m.rec_attr_set,
+        CoveredBy::Root => view.config.hardening.root_attrs,
+        CoveredBy::Mount(m) => m.attr_set | m.rec_attr_set,
     }
 }
 
-fn mount_point(place: &Place<'_>) -> PathBuf {
+fn mount_point(place: &ResolvedPath<'_>) -> PathBuf {
     match place.layer {
-        Layer::Root => "/".into(),
-        Layer::Mount(m) => m.destination.clone(),
+        CoveredBy::Root => "/".into(),
+        CoveredBy::Mount(m) => m.destination.clone(),
     }
 }
 
 /// What a remedy should name: the directory of a file.
-fn directory(place: &Place<'_>) -> String {
+fn directory(place: &ResolvedPath<'_>) -> String {
     let is_dir = matches!(&place.file, File::Known(_, meta) if meta.is_dir());
     let dir = if is_dir { Some(place.path.as_path()) } else { place.path.parent() };
     dir.filter(|d| d.components().count() > 1).map_or("DIR".into(), |d| d.display().to_string())
 }
 
 /// The path itself where the host has it, else its nearest parent that the host has.
-fn nearest(place: &Place<'_>) -> String {
+fn nearest(place: &ResolvedPath<'_>) -> String {
     let found = place.path.ancestors().find(|p| p.symlink_metadata().is_ok() && p.components().count() > 1);
     found.unwrap_or(&place.path).display().to_string()
 }
 
 /// `the root file system`, `the tmpfs at /tmp`, `the volume at /data`.
-fn kind(place: &Place<'_>) -> String {
+fn kind(place: &ResolvedPath<'_>) -> String {
     match place.layer {
-        Layer::Root => "the root file system".into(),
-        Layer::Mount(m) if m.volume.is_some() => format!("the volume at {}", m.destination.display()),
-        Layer::Mount(m) if m.bind.is_some() => format!("the bind mount at {}", m.destination.display()),
-        Layer::Mount(m) => {
+        CoveredBy::Root => "the root file system".into(),
+        CoveredBy::Mount(m) if m.volume.is_some() => format!("the volume at {}", m.destination.display()),
+        CoveredBy::Mount(m) if m.bind.is_some() => format!("the bind mount at {}", m.destination.display()),
+        CoveredBy::Mount(m) => {
             format!("the {} at {}", m.fs_type.as_deref().unwrap_or("mount"), m.destination.display())
         }
     }

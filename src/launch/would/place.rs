@@ -22,7 +22,7 @@ pub struct View<'a> {
 
 /// What covers a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Layer<'a> {
+pub enum CoveredBy<'a> {
     /// The root file system.
     Root,
     /// An entry of `mounts`.
@@ -42,23 +42,23 @@ pub enum File {
 
 /// A resolved path.
 #[derive(Debug)]
-pub struct Place<'a> {
+pub struct ResolvedPath<'a> {
     /// The path inside, without symlinks.
     pub path: PathBuf,
     /// What covers it.
-    pub layer: Layer<'a>,
+    pub layer: CoveredBy<'a>,
     /// The file behind it.
     pub file: File,
     /// The directories on the way, as far as their host paths are known.
-    pub parents: Vec<(Layer<'a>, Metadata)>,
+    pub parents: Vec<(CoveredBy<'a>, Metadata)>,
 }
 
 impl<'a> View<'a> {
     /// The mount that covers `path`: the last one whose destination contains it.
-    pub fn layer(&self, path: &Path) -> Layer<'a> {
+    pub fn layer(&self, path: &Path) -> CoveredBy<'a> {
         let covering =
             self.config.mounts.iter().rev().find(|m| !m.remount && path.starts_with(&m.destination));
-        covering.map_or(Layer::Root, Layer::Mount)
+        covering.map_or(CoveredBy::Root, CoveredBy::Mount)
     }
 
     /// The file at `path`, whose parents have no symlinks.
@@ -70,16 +70,16 @@ impl<'a> View<'a> {
         };
         let is_mount_point = || self.config.mounts.iter().any(|m| m.destination.starts_with(path));
         match self.layer(path) {
-            Layer::Root if self.config.root.empty => {
+            CoveredBy::Root if self.config.root.empty => {
                 let is_parent = is_mount_point() || path == Path::new("/");
                 if is_parent { File::Unknown } else { File::Absent }
             }
-            Layer::Root => match known(below(self.rootfs, path)) {
+            CoveredBy::Root => match known(below(self.rootfs, path)) {
                 // The runtime makes missing mount points.
                 File::Absent if is_mount_point() => File::Unknown,
                 file => file,
             },
-            Layer::Mount(mount) => match (&mount.bind, &mount.source) {
+            CoveredBy::Mount(mount) => match (&mount.bind, &mount.source) {
                 (Some(_), Some(source)) if Path::new(source).is_absolute() => {
                     let inside = path.strip_prefix(&mount.destination).unwrap_or(Path::new(""));
                     known(below(Path::new(source), inside))
@@ -101,7 +101,7 @@ impl<'a> View<'a> {
     }
 
     /// Follows symlinks inside the container's root; `None` for a loop of them.
-    pub fn resolve(&self, path: &Path) -> Option<Place<'a>> {
+    pub fn resolve(&self, path: &Path) -> Option<ResolvedPath<'a>> {
         let mut ahead: VecDeque<OsString> = names(path);
         let (mut at, mut symlinks, mut parents) = (PathBuf::from("/"), 0, Vec::new());
         let mut file = self.file(&at);
@@ -133,13 +133,13 @@ impl<'a> View<'a> {
             names(&to).into_iter().rev().for_each(|name| ahead.push_front(name));
             file = self.file(&at);
         }
-        Some(Place { layer: self.layer(&at), path: at, file, parents })
+        Some(ResolvedPath { layer: self.layer(&at), path: at, file, parents })
     }
 }
 
 /// Whether this is the tmpfs at /dev whose nodes the runtime makes.
-pub(super) fn is_dev(layer: Layer<'_>) -> bool {
-    matches!(layer, Layer::Mount(m) if m.destination == Path::new("/dev") && m.bind.is_none())
+pub(super) fn is_dev(layer: CoveredBy<'_>) -> bool {
+    matches!(layer, CoveredBy::Mount(m) if m.destination == Path::new("/dev") && m.bind.is_none())
 }
 
 /// `path`, which may be absolute, below `dir`.

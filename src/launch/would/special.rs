@@ -5,14 +5,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use super::place::{File, Layer, Place, View, is_dev};
-use super::{Answer, Cause};
+use super::place::{CoveredBy, File, ResolvedPath, View, is_dev};
+use super::{Answer, RefusalCause};
 use crate::config::CopyUp;
 use crate::launch::interpreter::{DEPTH, HEAD, interpreter};
 use crate::plan::recipe::DEFAULT_DEVICES;
 
 /// Device nodes: those that the runtime makes are known.
-pub(super) fn device(view: &View<'_>, place: &Place<'_>) -> Option<Answer> {
+pub(super) fn device(view: &View<'_>, place: &ResolvedPath<'_>) -> Option<Answer> {
     if !is_dev(place.layer) || place.path.parent() != Some(Path::new("/dev")) {
         return None;
     }
@@ -37,8 +37,8 @@ pub(super) fn device(view: &View<'_>, place: &Place<'_>) -> Option<Answer> {
 
 /// A name in the top directory of a tmpfs that the launch mounts: it is empty at the start, and where the mount names its
 /// mode, that decides who may make files there (tmpfs(5)).
-pub(super) fn in_new_tmpfs(view: &View<'_>, place: &Place<'_>) -> Option<Answer> {
-    let Layer::Mount(mount) = place.layer else { return None };
+pub(super) fn in_new_tmpfs(view: &View<'_>, place: &ResolvedPath<'_>) -> Option<Answer> {
+    let CoveredBy::Mount(mount) = place.layer else { return None };
     let holds_mount = view.config.mounts.iter().any(|m| m.destination.starts_with(&place.path));
     if mount.fs_type.as_deref() != Some("tmpfs") || mount.copy_up != CopyUp::No || holds_mount {
         return None;
@@ -61,16 +61,16 @@ pub(super) fn in_new_tmpfs(view: &View<'_>, place: &Place<'_>) -> Option<Answer>
 }
 
 /// A path that ends in a slash names a directory (path_resolution(7)).
-pub(super) fn not_a_directory(asked: &Path, place: &Place<'_>) -> Option<Answer> {
+pub(super) fn not_a_directory(asked: &Path, place: &ResolvedPath<'_>) -> Option<Answer> {
     let File::Known(_, meta) = &place.file else { return None };
     let bytes = asked.as_os_str().as_bytes();
     let wants_directory = bytes.ends_with(b"/") || bytes.ends_with(b"/.");
     let why = || format!("{} is not a directory", place.path.display());
-    (wants_directory && !meta.is_dir()).then(|| Answer::not_ours(Cause::Absence, why()))
+    (wants_directory && !meta.is_dir()).then(|| Answer::not_ours(RefusalCause::Absence, why()))
 }
 
 /// An interpreter of the program that the container does not have.
-pub(super) fn lacks(view: &View<'_>, place: &Place<'_>) -> Option<Answer> {
+pub(super) fn lacks(view: &View<'_>, place: &ResolvedPath<'_>) -> Option<Answer> {
     let File::Known(host, _) = &place.file else { return None };
     let mut program = host.clone();
     for _ in 0..DEPTH {
@@ -81,7 +81,7 @@ pub(super) fn lacks(view: &View<'_>, place: &Place<'_>) -> Option<Answer> {
             File::Absent => {
                 let next = next.to_string_lossy().escape_debug().to_string();
                 let why = format!("its interpreter {next} does not exist in the container");
-                return Some(Answer::not_ours(Cause::Absence, why));
+                return Some(Answer::not_ours(RefusalCause::Absence, why));
             }
             File::Unknown => return None,
         }

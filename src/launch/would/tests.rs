@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use super::{Question, Verdict, View, judge};
+use super::{Question, View, WouldVerdict, judge};
 use crate::config::{Config, parse};
 
 fn config(extra: &serde_json::Value) -> Config {
@@ -63,39 +63,39 @@ fn the_answer_names_the_layer_and_the_remedy() {
     let rootfs = dir.path().join("rootfs");
     let view = View { config: &config, rootfs: &rootfs };
     for (question, verdict, word) in [
-        ("read:/etc/x", Verdict::Yes, "root file system"),
-        ("read:../etc/x", Verdict::Yes, "/etc/x"),
-        ("read:/etc/none", Verdict::No, "does not exist"),
-        ("read:/etc/shadow", Verdict::No, "not the sandbox"),
-        ("write:/etc/x", Verdict::No, "--tmpfs /etc"),
-        ("write:/tmp/new", Verdict::Unsure, "the tmpfs at /tmp"),
-        ("write:/scratch/new", Verdict::Yes, "an empty tmpfs of mode 1777"),
-        ("write:/scratch/dir/new", Verdict::Unsure, "only the running container"),
-        ("write:/closed/new", Verdict::Unsure, "only the running container"),
-        ("write:/own/new", Verdict::Yes, "an empty tmpfs of mode 0700"),
-        ("write:/fixed/new", Verdict::No, "/fixed is read-only"),
-        ("write:/data/x", Verdict::No, "/data is read-only"),
-        ("write:/data/sub/../x", Verdict::No, "/data is read-only"),
-        ("write:/proc/sys/kernel/panic", Verdict::No, "settings of the kernel"),
-        ("read:/proc/kcore", Verdict::No, "masked"),
-        ("read:core", Verdict::No, "masked"),
-        ("read:loop", Verdict::No, "symlinks"),
-        ("exec:/bin/tool", Verdict::Yes, "root file system"),
-        ("exec:/tmp/tool", Verdict::No, "noexec"),
-        ("exec:/etc/x", Verdict::No, "not the sandbox"),
-        ("read:/dev/null", Verdict::Yes, "a device"),
-        ("write:/dev/stdout", Verdict::Unsure, "/proc/self/fd/1"),
-        ("read:/dev/fd/0", Verdict::Unsure, "/proc/self/fd/0"),
-        ("read:/dev/tty", Verdict::Unsure, "controlling terminal"),
-        ("read:/etc/x/", Verdict::No, "not a directory"),
-        ("read:/etc/", Verdict::Yes, "root file system"),
-        ("exec:/bin/script", Verdict::No, "its interpreter /bin/none does not exist"),
-        ("exec:/bin/good", Verdict::Yes, "root file system"),
-        ("read:/bin/script", Verdict::Yes, "root file system"),
-        ("read:/dev/sdz", Verdict::No, "no device"),
-        ("connect:example.org:443", Verdict::No, "--allow host-net"),
-        ("connect:127.0.0.1:80", Verdict::Yes, "loopback"),
-        ("connect:unix:/etc/none", Verdict::No, "does not exist"),
+        ("read:/etc/x", WouldVerdict::Yes, "root file system"),
+        ("read:../etc/x", WouldVerdict::Yes, "/etc/x"),
+        ("read:/etc/none", WouldVerdict::No, "does not exist"),
+        ("read:/etc/shadow", WouldVerdict::No, "not the sandbox"),
+        ("write:/etc/x", WouldVerdict::No, "--tmpfs /etc"),
+        ("write:/tmp/new", WouldVerdict::Unsure, "the tmpfs at /tmp"),
+        ("write:/scratch/new", WouldVerdict::Yes, "an empty tmpfs of mode 1777"),
+        ("write:/scratch/dir/new", WouldVerdict::Unsure, "only the running container"),
+        ("write:/closed/new", WouldVerdict::Unsure, "only the running container"),
+        ("write:/own/new", WouldVerdict::Yes, "an empty tmpfs of mode 0700"),
+        ("write:/fixed/new", WouldVerdict::No, "/fixed is read-only"),
+        ("write:/data/x", WouldVerdict::No, "/data is read-only"),
+        ("write:/data/sub/../x", WouldVerdict::No, "/data is read-only"),
+        ("write:/proc/sys/kernel/panic", WouldVerdict::No, "settings of the kernel"),
+        ("read:/proc/kcore", WouldVerdict::No, "masked"),
+        ("read:core", WouldVerdict::No, "masked"),
+        ("read:loop", WouldVerdict::No, "symlinks"),
+        ("exec:/bin/tool", WouldVerdict::Yes, "root file system"),
+        ("exec:/tmp/tool", WouldVerdict::No, "noexec"),
+        ("exec:/etc/x", WouldVerdict::No, "not the sandbox"),
+        ("read:/dev/null", WouldVerdict::Yes, "a device"),
+        ("write:/dev/stdout", WouldVerdict::Unsure, "/proc/self/fd/1"),
+        ("read:/dev/fd/0", WouldVerdict::Unsure, "/proc/self/fd/0"),
+        ("read:/dev/tty", WouldVerdict::Unsure, "controlling terminal"),
+        ("read:/etc/x/", WouldVerdict::No, "not a directory"),
+        ("read:/etc/", WouldVerdict::Yes, "root file system"),
+        ("exec:/bin/script", WouldVerdict::No, "its interpreter /bin/none does not exist"),
+        ("exec:/bin/good", WouldVerdict::Yes, "root file system"),
+        ("read:/bin/script", WouldVerdict::Yes, "root file system"),
+        ("read:/dev/sdz", WouldVerdict::No, "no device"),
+        ("connect:example.org:443", WouldVerdict::No, "--allow host-net"),
+        ("connect:127.0.0.1:80", WouldVerdict::Yes, "loopback"),
+        ("connect:unix:/etc/none", WouldVerdict::No, "does not exist"),
     ] {
         let answer = judge(&view, &question.parse::<Question>().expect(question));
         assert_eq!(answer.verdict, verdict, "{question}: {answer}");
@@ -116,7 +116,7 @@ fn the_mode_counts_with_the_ids_as_they_are_inside() {
         let view = View { config: &config, rootfs: Path::new("/") };
         judge(&view, &"write:/open/new".parse().expect("a question"))
     };
-    assert_eq!(answer(1000).verdict, Verdict::Yes, "{}", answer(1000));
+    assert_eq!(answer(1000).verdict, WouldVerdict::Yes, "{}", answer(1000));
     assert!(answer(1001).why.contains("owner 1001:1001"), "{}", answer(1001));
 }
 
@@ -127,13 +127,13 @@ fn rules_of_the_network_decide_by_name_and_port() {
     config.network.rules = vec![rule("*.example.org"), rule("example.org:80"), rule("192.0.2.7:22")];
     let view = View { config: &config, rootfs: Path::new("/") };
     for (question, verdict, word) in [
-        ("connect:www.Example.org:443", Verdict::Yes, "*.example.org:443"),
-        ("connect:example.org:443", Verdict::No, "--allow-net example.org:443"),
-        ("connect:example.org:80", Verdict::Yes, "example.org:80"),
-        ("connect:192.0.2.7:22", Verdict::Yes, "192.0.2.7:22"),
-        ("connect:192.0.2.8:22", Verdict::No, "--allow-net 192.0.2.8:22"),
-        ("connect:198.18.0.1:443", Verdict::Unsure, "stands for a name"),
-        ("connect:10.255.255.53:53", Verdict::No, "(--allow-net NAME for each name"),
+        ("connect:www.Example.org:443", WouldVerdict::Yes, "*.example.org:443"),
+        ("connect:example.org:443", WouldVerdict::No, "--allow-net example.org:443"),
+        ("connect:example.org:80", WouldVerdict::Yes, "example.org:80"),
+        ("connect:192.0.2.7:22", WouldVerdict::Yes, "192.0.2.7:22"),
+        ("connect:192.0.2.8:22", WouldVerdict::No, "--allow-net 192.0.2.8:22"),
+        ("connect:198.18.0.1:443", WouldVerdict::Unsure, "stands for a name"),
+        ("connect:10.255.255.53:53", WouldVerdict::No, "(--allow-net NAME for each name"),
     ] {
         let answer = judge(&view, &question.parse::<Question>().expect(question));
         assert_eq!(answer.verdict, verdict, "{question}: {answer}");

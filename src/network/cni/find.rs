@@ -4,13 +4,13 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::config::cni::{List, kind};
+use crate::config::cni::{NetworkConfigList, kind};
 
 /// A file with more than this is no configuration.
 const MOST: u64 = 1 << 20;
 
 /// The configuration with this name: of several files the first in the order of their names, as libcni has it.
-pub fn find(dir: &Path, name: &str) -> Result<List, String> {
+pub fn find(dir: &Path, name: &str) -> Result<NetworkConfigList, String> {
     let shown = dir.display();
     let entries = std::fs::read_dir(dir).map_err(|e| format!("{shown}: {e}"))?;
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
@@ -20,7 +20,7 @@ pub fn find(dir: &Path, name: &str) -> Result<List, String> {
     for file in files {
         let single = is_list(&file) == Some(false);
         // A file of another network must not keep this one from working.
-        match read(&file).and_then(|text| List::parse(&text, single)) {
+        match read(&file).and_then(|text| NetworkConfigList::parse(&text, single)) {
             Ok(list) if list.name == name => return Ok(list),
             Ok(list) => names.push(list.name),
             Err(e) => broken = broken.or(Some(format!("{}: {e}", file.display()))),
@@ -86,7 +86,7 @@ pub(super) fn program(name: &str, path: &[PathBuf]) -> Result<PathBuf, String> {
 }
 
 /// That each plugin of the list has a program: a missing one is an error before anything is made.
-pub fn programs(list: &List, path: &[PathBuf]) -> Result<(), String> {
+pub fn programs(list: &NetworkConfigList, path: &[PathBuf]) -> Result<(), String> {
     list.plugins.iter().try_for_each(|plugin| program(kind(plugin), path).map(drop))
 }
 

@@ -26,11 +26,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::config::cni::{List, has_capability, kind};
-use crate::sys::replace::{Kind, replace_path};
+use crate::config::cni::{NetworkConfigList, has_capability, kind};
+use crate::sys::replace::{ReplaceMode, replace_path};
 use crate::sys::{cstr, fs};
 pub use find::{find, programs};
-pub use plugin::Failure;
+pub use plugin::CniFailure;
 
 /// The container's device.
 pub const DEVICE: &str = "eth0";
@@ -58,7 +58,7 @@ pub struct Attachment {
     /// Directories of plugins.
     pub path: Vec<PathBuf>,
     /// The network.
-    pub list: List,
+    pub list: NetworkConfigList,
     /// Ports of the host that lead inside, as portmap takes them.
     pub ports: Vec<Value>,
     /// What the last plugin's ADD returned.
@@ -88,7 +88,7 @@ pub fn container_name(id: &str, state_dir: &Path) -> String {
 
 impl Attachment {
     /// Runs every plugin's ADD, and records the result.
-    pub fn add(&mut self, record: &Path, signals: RawFd) -> Result<(), Failure> {
+    pub fn add(&mut self, record: &Path, signals: RawFd) -> Result<(), CniFailure> {
         self.write(record)?;
         for plugin in &self.list.plugins {
             let answer = self.run("ADD", plugin, signals)?;
@@ -99,7 +99,7 @@ impl Attachment {
 
     /// Runs every plugin's CHECK. That of portmap (1.1.1) fails for each container without an IPv6 address on a host with
     /// IPv6: it looks for rules of both kinds.
-    pub fn check(&self, signals: RawFd) -> Result<(), Failure> {
+    pub fn check(&self, signals: RawFd) -> Result<(), CniFailure> {
         let mut plugins = self.list.plugins.iter().filter(|plugin| kind(plugin) != "portmap");
         plugins.try_for_each(|plugin| self.run("CHECK", plugin, signals).map(drop))
     }
@@ -120,8 +120,8 @@ impl Attachment {
     fn del(&self) -> Vec<String> {
         let failed = |plugin| match self.run("DEL", plugin, -1) {
             Ok(_) => None,
-            Err(Failure::Message(text)) => Some(text),
-            Err(Failure::Interrupted(signal)) => Some(format!("ended by signal {signal}")),
+            Err(CniFailure::Message(text)) => Some(text),
+            Err(CniFailure::Interrupted(signal)) => Some(format!("ended by signal {signal}")),
         };
         self.list.plugins.iter().rev().filter_map(failed).collect()
     }
@@ -132,11 +132,11 @@ impl Attachment {
         command: &'static str,
         plugin: &Map<String, Value>,
         signals: RawFd,
-    ) -> Result<Vec<u8>, Failure> {
-        let message = |text: String| Failure::Message(format!("network {}: {text}", self.list.name));
+    ) -> Result<Vec<u8>, CniFailure> {
+        let message = |text: String| CniFailure::Message(format!("network {}: {text}", self.list.name));
         let program = find::program(kind(plugin), &self.path).map_err(message)?;
         let netns = if self.has_namespace() { self.netns.as_path() } else { Path::new("") };
-        let call = plugin::Call {
+        let call = plugin::PluginCall {
             command,
             program: &program,
             variables: vec![
@@ -149,7 +149,7 @@ impl Attachment {
             input: self.input(plugin).to_string(),
         };
         plugin::run(&call, plugin::LONGEST, signals).map_err(|failure| match failure {
-            Failure::Message(text) => message(text),
+            CniFailure::Message(text) => message(text),
             interrupted => interrupted,
         })
     }
@@ -174,11 +174,11 @@ impl Attachment {
         cstr::cpath(&self.netns).is_ok_and(|path| fs::path_magic(&path) == Ok(NSFS))
     }
 
-    fn write(&self, record: &Path) -> Result<(), Failure> {
-        let failed = |e: String| Failure::Message(format!("{}: {e}", record.display()));
+    fn write(&self, record: &Path) -> Result<(), CniFailure> {
+        let failed = |e: String| CniFailure::Message(format!("{}: {e}", record.display()));
         let bytes = serde_json::to_vec(self).map_err(|e| failed(e.to_string()))?;
         let temp = record.with_extension("tmp");
-        replace_path(&temp, record, &bytes, Kind::PRIVATE).map_err(|e| failed(e.to_string()))
+        replace_path(&temp, record, &bytes, ReplaceMode::PRIVATE).map_err(|e| failed(e.to_string()))
     }
 
     /// The record in this file; `None` where none was written.
@@ -220,7 +220,7 @@ mod tests {
             container: container_name("a+b", Path::new("/run/x/a+b")),
             netns: "/nowhere".into(),
             path: Vec::new(),
-            list: List::parse(text, false).unwrap(),
+            list: NetworkConfigList::parse(text, false).unwrap(),
             ports: vec![mapping(&published)],
             result: Some(json!({ "ips": [] })),
         };

@@ -27,21 +27,21 @@ const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Why a plugin has no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Failure {
+pub enum CniFailure {
     /// It failed, in words.
     Message(String),
     /// The launcher got this signal; the plugin was killed.
     Interrupted(i32),
 }
 
-impl From<String> for Failure {
+impl From<String> for CniFailure {
     fn from(text: String) -> Self {
-        Failure::Message(text)
+        CniFailure::Message(text)
     }
 }
 
 /// What is run.
-pub(super) struct Call<'a> {
+pub(super) struct PluginCall<'a> {
     /// The operation.
     pub command: &'static str,
     /// The program.
@@ -53,9 +53,9 @@ pub(super) struct Call<'a> {
 }
 
 /// A child that does not outlive its run.
-struct Running(Child);
+struct PluginChild(Child);
 
-impl Drop for Running {
+impl Drop for PluginChild {
     fn drop(&mut self) {
         // Both fail where it has ended and was waited for.
         self.0.kill().and_then(|()| self.0.wait()).map(drop).unwrap_or_default();
@@ -63,9 +63,9 @@ impl Drop for Running {
 }
 
 /// Runs a plugin, and returns what it printed. A deadly signal in the signalfd(2) `signals` (-1: none) ends it.
-pub(super) fn run(call: &Call<'_>, longest: Duration, signals: RawFd) -> Result<Vec<u8>, Failure> {
+pub(super) fn run(call: &PluginCall<'_>, longest: Duration, signals: RawFd) -> Result<Vec<u8>, CniFailure> {
     let name = call.program.file_name().unwrap_or_default().to_string_lossy();
-    let failed = |text: &str| Failure::Message(format!("plugin {name} ({}): {text}", call.command));
+    let failed = |text: &str| CniFailure::Message(format!("plugin {name} ({}): {text}", call.command));
     let os = |e: std::io::Error| failed(&e.to_string());
     // In memory: a plugin that does not read is in its rights.
     let input = memfd::memory_file(c"cni").map_err(|e| failed(&e.to_string()))?;
@@ -78,7 +78,7 @@ pub(super) fn run(call: &Call<'_>, longest: Duration, signals: RawFd) -> Result<
     rlimit::give_back(&mut command);
     before_exec::clean_before_exec(&mut command);
     before_exec::die_with_parent(&mut command);
-    let mut child = Running(command.spawn().map_err(os)?);
+    let mut child = PluginChild(command.spawn().map_err(os)?);
     // The command holds the other ends of the pipes.
     drop(command);
     let pidfd = process::pidfd_open(child.0.id() as i32).map(fs::own).map_err(|e| failed(&e.to_string()))?;
@@ -107,7 +107,7 @@ pub(super) fn run(call: &Call<'_>, longest: Duration, signals: RawFd) -> Result<
             && let Some(signal) =
                 std::iter::from_fn(|| signal::next_signal(signals)).find(|s| DEADLY.contains(s))
         {
-            return Err(Failure::Interrupted(signal));
+            return Err(CniFailure::Interrupted(signal));
         }
         if ended && !has(0) && !has(1) {
             break;
@@ -156,13 +156,13 @@ fn reason(out: &[u8], err: &[u8], status: std::process::ExitStatus) -> String {
 mod tests {
     use super::*;
 
-    fn plugin(script: &str, longest: u64) -> Result<String, Failure> {
+    fn plugin(script: &str, longest: u64) -> Result<String, CniFailure> {
         use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         let program = dir.path().join("plugin");
         std::fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let call = Call {
+        let call = PluginCall {
             command: "ADD",
             program: &program,
             variables: vec![("CNI_COMMAND", "ADD".into())],
@@ -171,7 +171,7 @@ mod tests {
         // Another test's fork may hold the script open for writing for a moment (ETXTBSY).
         for _ in 0..100 {
             match run(&call, Duration::from_millis(longest), -1) {
-                Err(Failure::Message(text)) if text.contains("Text file busy") => {
+                Err(CniFailure::Message(text)) if text.contains("Text file busy") => {
                     std::thread::sleep(Duration::from_millis(10));
                 }
                 other => return other.map(|out| String::from_utf8_lossy(&out).into_owned()),
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn failures_have_a_reason() {
         let message = |script: &str, longest| match plugin(script, longest) {
-            Err(Failure::Message(text)) => text,
+            Err(CniFailure::Message(text)) => text,
             other => panic!("{other:?}"),
         };
         let text = message(r#"echo '{"code":7,"msg":"no\u001bfoo","details":"bar"}'; exit 1"#, 9000);

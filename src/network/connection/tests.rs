@@ -3,20 +3,21 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 
 /// A connection between two sockets, whose other ends are returned.
-fn connection(guard: Guard) -> (Connection, UnixStream, UnixStream) {
+fn connection(guard: NameGuard) -> (Connection, UnixStream, UnixStream) {
     let (program, inside) = UnixStream::pair().unwrap();
     let (outside, server) = UnixStream::pair().unwrap();
     for socket in [&inside, &outside] {
         socket.set_nonblocking(true).unwrap();
     }
-    let end = |socket: UnixStream| End { fd: socket.into(), readable: true, writable: true, failed: false };
+    let end =
+        |socket: UnixStream| SocketEnd { fd: socket.into(), readable: true, writable: true, failed: false };
     let connection = Connection {
         inside: end(inside),
         outside: Some(end(outside)),
         up: Flow::default(),
         down: Flow::default(),
         guard,
-        phase: Phase::Open,
+        phase: ConnectionPhase::Open,
         inward: false,
         deadline: Instant::now(),
         name: None,
@@ -39,7 +40,7 @@ fn ready(c: &mut Connection) {
 #[test]
 fn bytes_and_half_closes_go_both_ways() {
     let mut means = Means::default();
-    let (mut c, mut program, mut server) = connection(Guard::None);
+    let (mut c, mut program, mut server) = connection(NameGuard::None);
     program.write_all(b"question").unwrap();
     program.shutdown(std::net::Shutdown::Write).unwrap();
     assert_eq!(c.copy(&mut means), Turn::Idle);
@@ -59,7 +60,7 @@ fn bytes_and_half_closes_go_both_ways() {
 #[test]
 fn a_slow_reader_bounds_what_is_kept() {
     let mut means = Means::default();
-    let (mut c, program, mut server) = connection(Guard::None);
+    let (mut c, program, mut server) = connection(NameGuard::None);
     program.set_nonblocking(true).unwrap();
     let mut written = 0u64;
     for _ in 0..1000 {
@@ -89,7 +90,7 @@ fn a_slow_reader_bounds_what_is_kept() {
 #[test]
 fn what_is_refused_does_not_go_on_and_what_came_before_does() {
     let mut means = Means::default();
-    let (mut c, mut program, mut server) = connection(Guard::Http(Http::new("a.test", 80)));
+    let (mut c, mut program, mut server) = connection(NameGuard::Http(Http::new("a.test", 80)));
     let good = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
     program.write_all(format!("{good}GET / HTTP/1.1\r\nHost: b.test\r\n\r\n").as_bytes()).unwrap();
     assert!(matches!(c.copy(&mut means), Turn::Refused(_)));
@@ -107,7 +108,7 @@ fn pattern(from: usize, n: usize) -> Vec<u8> {
 #[test]
 fn a_stream_through_pipes_arrives_in_order_and_loses_them_in_a_pause() {
     let mut means = Means::default();
-    let (mut c, program, server) = connection(Guard::None);
+    let (mut c, program, server) = connection(NameGuard::None);
     for socket in [&program, &server] {
         socket.set_nonblocking(true).unwrap();
         nix::sys::socket::setsockopt(socket, nix::sys::socket::sockopt::SndBuf, &(1 << 20)).unwrap();
@@ -144,7 +145,7 @@ fn a_stream_through_pipes_arrives_in_order_and_loses_them_in_a_pause() {
 fn a_side_that_is_gone_after_its_end_ends_the_connection() {
     let mut means = Means::default();
     for of_program in [true, false] {
-        let (mut c, program, server) = connection(Guard::None);
+        let (mut c, program, server) = connection(NameGuard::None);
         let ends = if of_program { &program } else { &server };
         ends.shutdown(std::net::Shutdown::Write).unwrap();
         ready(&mut c);

@@ -73,7 +73,7 @@ pub(super) fn apply(op: &CgroupOp, cx: &mut Cx) -> Done {
 }
 
 /// Keeps systemd's own text of a failure: an error number would lose most of it.
-fn answered(cx: &mut Cx, answer: Result<(), systemd::Failure>) -> Done {
+fn answered(cx: &mut Cx, answer: Result<(), systemd::BusFailure>) -> Done {
     cx.call = Call::Systemd;
     answer.map_err(|failure| {
         cx.detail = Some(failure.text);

@@ -68,7 +68,7 @@ fn verify(want: &cred::Creds, cx: &mut Cx) -> Done {
 
 /// An answer of the kernel's, which none of these questions is refused by itself. Where the config's filter is in
 /// force and refuses it, the value is believed, as in runc, since it was set without an error.
-fn asked(cx: &mut Cx, call: Call, answer: crate::sys::Result<bool>) -> crate::sys::Result<bool> {
+fn asked(cx: &mut Cx, call: Call, answer: crate::sys::SysResult<bool>) -> crate::sys::SysResult<bool> {
     match at(cx, call, answer) {
         Err(_) if cx.filtered => Ok(true),
         answer => answer,
@@ -100,7 +100,7 @@ mod tests {
         });
         assert_eq!(
             process::wait(child.unwrap(), 0).unwrap().map(|(_, exit)| exit),
-            Some(process::Exit::Code(0))
+            Some(process::ProcessExit::Code(0))
         );
     }
 }

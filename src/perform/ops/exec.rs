@@ -150,12 +150,12 @@ mod tests {
             });
             process::wait(child.unwrap(), 0).unwrap().map(|(_, exit)| exit)
         };
-        assert_eq!(change(false), Some(process::Exit::Code(0)));
+        assert_eq!(change(false), Some(process::ProcessExit::Code(0)));
         if !nix::unistd::geteuid().is_root() {
             eprintln!("skipped: chroot(2) needs root");
             return;
         }
-        assert_eq!(change(true), Some(process::Exit::Code(1)));
+        assert_eq!(change(true), Some(process::ProcessExit::Code(1)));
         fs::close(outside);
     }
 }

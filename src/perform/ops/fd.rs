@@ -65,7 +65,7 @@ fn pty(op: &FdOp, cx: &mut Cx) -> Done {
     let m = at(cx, Call::OpenIn, fs::openat2(cx.fd(devpts), c"ptmx", flags, 0, resolve))?;
     let s = at(cx, Call::Ioctl, tty::open_peer(m))?;
     if let Some((rows, cols)) = size {
-        at(cx, Call::Ioctl, tty::set_size(m, tty::Size { rows: *rows, cols: *cols }))?;
+        at(cx, Call::Ioctl, tty::set_size(m, tty::WindowSize { rows: *rows, cols: *cols }))?;
     }
     if *lf {
         at(cx, Call::Ioctl, tty::clear_onlcr(m))?;

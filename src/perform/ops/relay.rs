@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
-use crate::network::handle::Helper;
-use crate::network::helper::{self, Ends};
+use crate::network::handle::HelperHandle;
+use crate::network::helper::{self, HelperFds};
 use crate::network::{Role, Settings, Socket, strays};
 use crate::perform::{Call, Cx, Done, at};
 use crate::plan::ops::RelayOp;
 use crate::plan::{Action, Slot};
-use crate::sys::{Errno, Result, argv, fs, net, process, route, socket};
+use crate::sys::{Errno, SysResult, argv, fs, net, process, route, socket};
 
 /// Connections that wait to be accepted on each port.
 const BACKLOG: i32 = 512;
@@ -81,19 +81,19 @@ fn start_helper(
         argv::forget_as(b"safebox network helper");
         fs::close(ours);
         fs::close(init);
-        helper::run(settings, &Ends { line, init: theirs, audit, published })
+        helper::run(settings, &HelperFds { line, init: theirs, audit, published })
     };
     let pid = at(cx, Call::Clone, process::fork_run(life))?;
     fs::close(line);
     fs::close(theirs);
     let pidfd = at(cx, Call::PidfdOpen, process::pidfd_open(pid))?;
-    cx.helper = Some(Helper::new(pid, fs::own(pidfd), fs::own(ours)));
+    cx.helper = Some(HelperHandle::new(pid, fs::own(pidfd), fs::own(ours)));
     cx.set(to, init);
     cx.held.push(fs::own(init));
     Ok(())
 }
 
-fn open(cx: &mut Cx, wanted: Socket) -> Result<RawFd> {
+fn open(cx: &mut Cx, wanted: Socket) -> SysResult<RawFd> {
     let (address, kind) = match wanted.role {
         Role::Strays => return packets(cx, wanted.address.is_ipv6()),
         Role::Questions => (wanted.address, libc::SOCK_DGRAM),
@@ -113,7 +113,7 @@ fn open(cx: &mut Cx, wanted: Socket) -> Result<RawFd> {
 }
 
 /// Nothing is sent before the program starts: no packet comes between the socket and its filter.
-fn packets(cx: &mut Cx, v6: bool) -> Result<RawFd> {
+fn packets(cx: &mut Cx, v6: bool) -> SysResult<RawFd> {
     let fd = at(cx, Call::Socket, net::packets(if v6 { libc::ETH_P_IPV6 } else { libc::ETH_P_IP }))?;
     at(cx, Call::Setsockopt, net::attach_filter(fd, strays::filter(v6)))?;
     Ok(fd)

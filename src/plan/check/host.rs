@@ -1,12 +1,12 @@
 //! No way to the host is left for the container: paths, descriptors, ptrace access.
 
-use super::{Kind, rows};
+use super::{PlanKind, rows};
 use crate::plan::ops::{Action, CredOp, ExecOp, FdOp, NsOp, OnHost, RootOp, UserOp};
 use crate::plan::{Actor, Plan};
 use crate::tables::namespaces::NsKind;
 
 /// After the pivot no row of Init names a path of the host.
-pub(super) fn no_host_path_after_pivot(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
+pub(super) fn no_host_path_after_pivot(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
     let pivot = plan.steps.iter().position(|s| {
         matches!(s.action, Action::Root(RootOp::Pivot { .. }) | Action::Root(RootOp::Chroot { .. }))
     });
@@ -20,7 +20,7 @@ pub(super) fn no_host_path_after_pivot(plan: &Plan, _: Kind) -> std::result::Res
 /// Processes of a joined namespace can attach to the process that joins it, whose root is still the host's, unless that
 /// is undumpable before. (A user namespace without maps has no processes yet, and an unprivileged user could not write
 /// the maps of an undumpable one.)
-pub(super) fn undumpable_before_it_joins(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
+pub(super) fn undumpable_before_it_joins(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
     let maps = |a: &Action| {
         matches!(a, Action::User(UserOp::WriteMap { .. }) | Action::User(UserOp::RunMapTool { .. }))
     };
@@ -46,7 +46,7 @@ pub(super) fn looks_up(action: &Action) -> bool {
 
 /// Descriptors of the host are closed before the program's own paths are looked up: /proc/self/fd/N must not lead to a
 /// directory of the host (CVE-2024-21626).
-pub(super) fn closed_before_lookups(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
+pub(super) fn closed_before_lookups(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
     let program = |a: &Action| looks_up(a) && !matches!(a, Action::Exec(ExecOp::MakeCwd { .. }));
     let Some((first, _)) = rows(plan, Actor::Init).find(|(_, a)| program(a)) else { return Ok(()) };
     if rows(plan, Actor::Init).any(|(i, a)| i < first && matches!(a, Action::Fd(FdOp::CloseFds { .. }))) {
@@ -56,7 +56,7 @@ pub(super) fn closed_before_lookups(plan: &Plan, _: Kind) -> std::result::Result
 }
 
 /// Processes of a container may open the descriptors of a process that joins it: it has closed the host's before.
-pub(super) fn closed_before_it_joins(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
+pub(super) fn closed_before_it_joins(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
     let joins = |(_, a): &(usize, &Action)| matches!(a, Action::Ns(NsOp::Join { .. }));
     let Some((row, _)) = rows(plan, Actor::Joiner).find(joins) else { return Ok(()) };
     if rows(plan, Actor::Joiner).any(|(i, a)| i < row && matches!(a, Action::Fd(FdOp::CloseFds { .. }))) {
@@ -66,7 +66,7 @@ pub(super) fn closed_before_it_joins(plan: &Plan, _: Kind) -> std::result::Resul
 }
 
 /// Once the container's mount namespace was joined, paths are the container's: no row expects a file of the host there.
-pub(super) fn no_host_path_after_join(plan: &Plan, _: Kind) -> std::result::Result<(), String> {
+pub(super) fn no_host_path_after_join(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
     let joins = |a: &Action| match a {
         Action::Ns(NsOp::Join { flags, kind, .. }) => {
             *kind == Some(NsKind::Mount) || flags & NsKind::Mount.row().flag != 0

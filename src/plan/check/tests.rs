@@ -9,11 +9,11 @@ use crate::plan::ops::{
     StateOp, Target, TargetKind, UserOp,
 };
 use crate::plan::{Slot, Undo};
-use crate::sys::rlimit::Limit;
+use crate::sys::rlimit::RlimitPair;
 use crate::tables::namespaces::NsKind;
 
 /// A container with a UTS namespace.
-const CONTAINER: Kind = Kind::Container { uts: true };
+const CONTAINER: PlanKind = PlanKind::Container { uts: true };
 
 fn exec() -> Action {
     let none = || Rc::new(CStrArray::new("none", &[""; 0]).unwrap());
@@ -86,7 +86,7 @@ fn ids_are_mapped_before_they_are_needed() {
 #[test]
 fn limits_of_the_program_are_not_init_s() {
     let limit = |resource| {
-        let limit = crate::sys::rlimit::Limit { soft: 0, hard: 0 };
+        let limit = crate::sys::rlimit::RlimitPair { soft: 0, hard: 0 };
         Action::Limit(LimitOp::Set { resource, limit })
     };
     let files = || limit(libc::RLIMIT_NOFILE);
@@ -106,7 +106,7 @@ fn limits_of_the_program_are_not_init_s() {
 #[test]
 fn the_host_keeps_its_name() {
     let plan = inside(vec![Action::Ns(NsOp::Hostname { name: c"box".into() })]);
-    let error = check(plan, Kind::Container { uts: false }).unwrap_err().to_string();
+    let error = check(plan, PlanKind::Container { uts: false }).unwrap_err().to_string();
     assert!(error.contains("the UTS namespace is the host's"), "{error}");
 }
 
@@ -202,7 +202,7 @@ fn broken(check: &str) -> Plan {
     let session = || Action::Exec(ExecOp::NewSession);
     let uid = || Action::Cred(CredOp::SetUid { uid: 0 });
     let map = Action::from(UserOp::WriteMap { file: "uid_map", value: Vec::new() });
-    let files = Limit { soft: 0, hard: 0 };
+    let files = RlimitPair { soft: 0, hard: 0 };
     let files = Action::Limit(LimitOp::Set { resource: libc::RLIMIT_NOFILE, limit: files });
     let host = || Action::from(NsOp::Open { path: c"/proc/1/ns/net".into(), kind: NsKind::Net, to: slot(1) });
     let target = || Target { root: slot(0), path: c"x".into(), kind: TargetKind::Dir };
@@ -250,8 +250,14 @@ fn broken(check: &str) -> Plan {
 
 #[test]
 fn every_check_of_every_kind_refuses_a_plan() {
-    let kinds =
-        [Kind::Container { uts: false }, Kind::Bare, Kind::Exec, Kind::BareExec, Kind::Criu, Kind::Records];
+    let kinds = [
+        PlanKind::Container { uts: false },
+        PlanKind::Bare,
+        PlanKind::Exec,
+        PlanKind::BareExec,
+        PlanKind::Criu,
+        PlanKind::Records,
+    ];
     for kind in kinds {
         for (name, check) in checks(kind) {
             assert!(check(&broken(name), kind).is_err(), "{kind:?}: {name}");
@@ -277,6 +283,6 @@ fn without_namespaces_the_built_in_filter_is_there() {
             *what = "no internet sockets";
         }
     }
-    let error = guarded(&plan, Kind::Bare).expect_err("a guard alone");
+    let error = guarded(&plan, PlanKind::Bare).expect_err("a guard alone");
     assert!(error.contains("seccomp is missing"), "{error}");
 }

@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString};
 use std::fmt;
 use std::rc::Rc;
 
-use super::{Label, OnHost, Op};
+use super::{OnHost, Op, RowLabel};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::plan::slot::Slot;
@@ -50,7 +50,7 @@ pub enum CgroupOp {
     },
     /// A process joins the scope by way of the caller's systemd.
     AttachToScope {
-        scope: Rc<crate::cgroup::systemd::Scope>,
+        scope: Rc<crate::cgroup::systemd::SystemdScope>,
     },
     InScope {
         path: CString,
@@ -81,7 +81,7 @@ pub enum CgroupOp {
 }
 
 impl Op for CgroupOp {
-    fn label(&self) -> Label {
+    fn label(&self) -> RowLabel {
         match self {
             Self::Parent { .. } => (Layer::Cgroup, "cgroup-parent", None),
             Self::Dir { .. } => (Layer::Cgroup, "cgroup", None),

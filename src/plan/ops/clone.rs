@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{AS_USER, BACK, Label, NAMESPACE_LIMIT, OnHost, Op, USERNS_OFF};
+use super::{AS_USER, BACK, NAMESPACE_LIMIT, OnHost, Op, RowLabel, USERNS_OFF};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::plan::slot::Slot;
@@ -22,7 +22,7 @@ pub enum CloneOp {
 }
 
 impl Op for CloneOp {
-    fn label(&self) -> Label {
+    fn label(&self) -> RowLabel {
         match self {
             Self::Init { .. } | Self::Plain { .. } | Self::Sibling { .. } => {
                 (Layer::Namespaces, "clone", None)

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fmt;
 use std::rc::Rc;
 
-use super::{Label, OnHost, Op};
+use super::{OnHost, Op, RowLabel};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::plan::place::Landlock;
@@ -46,7 +46,7 @@ pub enum ConfineOp {
 }
 
 impl Op for ConfineOp {
-    fn label(&self) -> Label {
+    fn label(&self) -> RowLabel {
         match self {
             Self::Landlock(_) => (Layer::Lsm, "landlock", None),
             Self::ExecLabel { .. } => (Layer::Lsm, "label", None),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Label, OnHost, Op};
+use super::{OnHost, Op, RowLabel};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::sys::Errno;
@@ -18,7 +18,7 @@ pub enum CredOp {
         keep: u64,
     },
     KeepCaps,
-    /// `if_allowed`: unless [`Action::BecomeRoot`] found that they cannot be set here.
+    /// `if_allowed`: unless [`BecomeRoot`](super::user::UserOp::BecomeRoot) found that they cannot be set here.
     SetGroups {
         gids: Vec<u32>,
         if_allowed: bool,
@@ -42,7 +42,7 @@ pub enum CredOp {
 }
 
 impl Op for CredOp {
-    fn label(&self) -> Label {
+    fn label(&self) -> RowLabel {
         match self {
             Self::Undumpable => (Layer::Descriptors, "undumpable", None),
             Self::Keyring => (Layer::Credentials, "keyring", None),

@@ -4,11 +4,11 @@ use std::ffi::CString;
 use std::fmt;
 use std::rc::Rc;
 
-use super::{Label, OnHost, Op, RESOLVE};
+use super::{OnHost, Op, RESOLVE, RowLabel};
 use crate::cgroup::devices::BpfInsn;
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
-use crate::plan::place::Node;
+use crate::plan::place::DevFile;
 use crate::plan::slot::Slot;
 use crate::plan::words::{below, resolved};
 use crate::sys::Errno;
@@ -44,7 +44,7 @@ pub enum DeviceOp {
     },
     /// A tmpfs that holds these nodes and nothing else.
     Nodes {
-        nodes: Vec<Node>,
+        nodes: Vec<DevFile>,
         to: Slot,
     },
     /// A detached mount of each of these nodes; the tmpfs itself is attached only meanwhile.
@@ -56,7 +56,7 @@ pub enum DeviceOp {
 }
 
 impl Op for DeviceOp {
-    fn label(&self) -> Label {
+    fn label(&self) -> RowLabel {
         match self {
             Self::Filter { .. } => (Layer::Devices, "device-filter", None),
             Self::Node { root, path, .. } => (Layer::Devices, "device", below(root, path)),

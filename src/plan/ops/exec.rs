@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fmt;
 use std::rc::Rc;
 
-use super::{Label, NOT_OWNED, OnHost, Op, WALK};
+use super::{NOT_OWNED, OnHost, Op, RowLabel, WALK};
 use crate::config::hooks::HookKind;
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
@@ -74,7 +74,7 @@ pub enum ExecOp {
 }
 
 impl Op for ExecOp {
-    fn label(&self) -> Label {
+    fn label(&self) -> RowLabel {
         match self {
             Self::Hooks { kind, .. } => (Layer::Program, "hooks", Some(kind.to_string())),
             Self::CleanSignals => (Layer::Credentials, "signals", None),

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::mount::asks;
-use super::{FREE, Label, OnHost, Op, RESOLVE};
+use super::{FREE, OnHost, Op, RESOLVE, RowLabel};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::plan::place::{StdioPipe, Target};
@@ -73,7 +73,7 @@ pub enum FdOp {
 }
 
 impl Op for FdOp {
-    fn label(&self) -> Label {
+    fn label(&self) -> RowLabel {
         match self {
             Self::Pty { .. } => (Layer::Descriptors, "pty", None),
             Self::SendPty { .. } => (Layer::Descriptors, "send-pty", None),

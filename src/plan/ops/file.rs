@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fmt;
 use std::rc::Rc;
 
-use super::{Label, NOT_OWNED, OnHost, Op, RESOLVE, WALK};
+use super::{NOT_OWNED, OnHost, Op, RESOLVE, RowLabel, WALK};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::plan::place::Target;
@@ -59,7 +59,7 @@ pub enum FileOp {
 }
 
 impl Op for FileOp {
-    fn label(&self) -> Label {
+    fn label(&self) -> RowLabel {
         match self {
             Self::OpenDir { root, path, .. } => (Layer::Mounts, "dir", below(root, path)),
             Self::MakeTarget { target } => (Layer::Mounts, "target", place(target)),

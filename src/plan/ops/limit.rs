@@ -2,12 +2,12 @@
 
 use std::fmt;
 
-use super::{Label, OnHost, Op};
+use super::{OnHost, Op, RowLabel};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::plan::words::{Bits, prlimit, rlimit_name};
 use crate::sys::Errno;
-use crate::sys::rlimit::Limit;
+use crate::sys::rlimit::RlimitPair;
 use crate::sys::sched::SchedAttr;
 
 /// What rows do about limits of processes.
@@ -20,16 +20,16 @@ pub enum LimitOp {
     /// A hard limit of the child's that only the host's right raises.
     Raise {
         resource: u32,
-        limit: Limit,
+        limit: RlimitPair,
     },
     /// The runtime's own limit on descriptors becomes its hard one.
     MoreFiles {
-        limit: Limit,
+        limit: RlimitPair,
     },
     /// A limit of the program's, set by Init itself.
     Set {
         resource: u32,
-        limit: Limit,
+        limit: RlimitPair,
     },
     Scheduler(SchedAttr),
     IoPriority {
@@ -43,7 +43,7 @@ pub enum LimitOp {
 }
 
 impl Op for LimitOp {
-    fn label(&self) -> Label {
+    fn label(&self) -> RowLabel {
         match self {
             Self::OomScoreAdj { .. } => (Layer::Limits, "oom-score", None),
             Self::Raise { resource, .. } => (Layer::Limits, "raise-limit", Some(rlimit_name(*resource))),

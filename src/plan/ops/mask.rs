@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::fmt;
 
-use super::{Label, OnHost, Op, WALK};
+use super::{OnHost, Op, RowLabel, WALK};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::plan::slot::Slot;
@@ -23,7 +23,7 @@ pub enum MaskOp {
 }
 
 impl Op for MaskOp {
-    fn label(&self) -> Label {
+    fn label(&self) -> RowLabel {
         match self {
             Self::OpenNull { .. } => (Layer::Masks, "null", None),
             Self::EmptyDir { .. } => (Layer::Masks, "empty-dir", None),

@@ -27,7 +27,7 @@ mod user;
 
 use std::fmt;
 
-pub use super::place::{DeviceNode, Landlock, Node, SetAttr, StdioPipe, Target, TargetKind};
+pub use super::place::{DevFile, DeviceNode, Landlock, SetAttr, StdioPipe, Target, TargetKind};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::sys::Errno;
@@ -52,7 +52,7 @@ const NOT_OWNED: &str =
     "the container's root does not own the rootfs, and this must be made in it: create it there";
 
 /// A row as people call it: its layer of isolation, its word, and what differs among rows of one kind.
-type Label = (Layer, &'static str, Option<String>);
+type RowLabel = (Layer, &'static str, Option<String>);
 
 /// What a row does to the host outside the container's processes and mounts: the checks of plans ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +66,7 @@ pub enum OnHost {
 /// The faces of an operation.
 trait Op {
     /// The layer and the name: `(Masks, "readonly", Some("/proc"))`.
-    fn label(&self) -> Label;
+    fn label(&self) -> RowLabel;
 
     /// The system calls with their arguments, as strace would show them.
     fn print(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result;

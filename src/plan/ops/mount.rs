@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::fmt;
 
-use super::{FREE, Label, NOT_OWNED, OnHost, Op, RESOLVE, WALK};
+use super::{FREE, NOT_OWNED, OnHost, Op, RESOLVE, RowLabel, WALK};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::plan::place::{SetAttr, Target, TargetKind};
@@ -39,7 +39,7 @@ pub enum MountOp {
 }
 
 impl Op for MountOp {
-    fn label(&self) -> Label {
+    fn label(&self) -> RowLabel {
         match self {
             Self::New { target: Some(target), .. } => (Layer::Mounts, "mount", place(target)),
             Self::New { fs, keep, .. } => {

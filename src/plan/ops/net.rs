@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 
-use super::{Label, OnHost, Op};
+use super::{OnHost, Op, RowLabel};
 use crate::network::cni::{Attachment, DEVICE};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
@@ -58,7 +58,7 @@ pub enum NetOp {
 }
 
 impl Op for NetOp {
-    fn label(&self) -> Label {
+    fn label(&self) -> RowLabel {
         match self {
             Self::MoveDevice { outside, .. } => (Layer::Namespaces, "net-device", Some(outside.to_string())),
             Self::LoopbackUp => (Layer::Namespaces, "loopback", None),

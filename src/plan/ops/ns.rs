@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fmt;
 use std::rc::Rc;
 
-use super::{AS_USER, Label, NAMESPACE_LIMIT, OnHost, Op, USERNS_OFF};
+use super::{AS_USER, NAMESPACE_LIMIT, OnHost, Op, RowLabel, USERNS_OFF};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::plan::slot::{NamespaceSlots, Slot};
@@ -57,7 +57,7 @@ pub enum NsOp {
 }
 
 impl Op for NsOp {
-    fn label(&self) -> Label {
+    fn label(&self) -> RowLabel {
         match self {
             Self::Open { kind, .. } => (Layer::Namespaces, "open", Some(kind.row().oci.to_string())),
             Self::OpenPidfd { .. } => (Layer::Namespaces, "pidfd", None),

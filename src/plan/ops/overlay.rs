@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fmt;
 use std::rc::Rc;
 
-use super::{FREE, Label, OnHost, Op, RESOLVE};
+use super::{FREE, OnHost, Op, RESOLVE, RowLabel};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::plan::place::Target;
@@ -30,7 +30,7 @@ pub enum OverlayOp {
 }
 
 impl Op for OverlayOp {
-    fn label(&self) -> Label {
+    fn label(&self) -> RowLabel {
         match self {
             Self::Record { .. } => (Layer::State, "layers", None),
             Self::Layer { dir, .. } => (Layer::State, "layer", Some(show(dir).into_owned())),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::rc::Rc;
 
-use super::{Label, OnHost, Op};
+use super::{OnHost, Op, RowLabel};
 use crate::network::{Published, Role, Settings, Socket, strays};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
@@ -47,7 +47,7 @@ pub enum RelayOp {
 }
 
 impl Op for RelayOp {
-    fn label(&self) -> Label {
+    fn label(&self) -> RowLabel {
         match self {
             Self::Publish { published, .. } => {
                 (Layer::Namespaces, "publish", Some(published.address.to_string()))

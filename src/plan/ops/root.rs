@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::fmt;
 
-use super::{Label, OnHost, Op};
+use super::{OnHost, Op, RowLabel};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::plan::place::SetAttr;
@@ -30,7 +30,7 @@ pub enum RootOp {
 }
 
 impl Op for RootOp {
-    fn label(&self) -> Label {
+    fn label(&self) -> RowLabel {
         match self {
             Self::Open { .. } => (Layer::Root, "rootfs", None),
             Self::VerifyOwn => (Layer::Root, "own-root", None),

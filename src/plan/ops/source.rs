@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::fmt;
 
-use super::{Label, OnHost, Op, WALK};
+use super::{OnHost, Op, RowLabel, WALK};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::plan::place::DeviceNode;
@@ -47,7 +47,7 @@ pub enum SourceOp {
 }
 
 impl Op for SourceOp {
-    fn label(&self) -> Label {
+    fn label(&self) -> RowLabel {
         match self {
             Self::Tree { to, .. } => (Layer::Mounts, "source", Some(slot_name(to))),
             Self::Path { path, .. } => (Layer::Mounts, "source", Some(show(path).into_owned())),

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fmt;
 use std::rc::Rc;
 
-use super::{Label, OnHost, Op};
+use super::{OnHost, Op, RowLabel};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::plan::slot::Slot;
@@ -69,7 +69,7 @@ pub enum StateOp {
 }
 
 impl Op for StateOp {
-    fn label(&self) -> Label {
+    fn label(&self) -> RowLabel {
         match self {
             Self::Dir { .. } => (Layer::State, "state", None),
             Self::LauncherMark { .. } => (Layer::State, "launcher", None),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Label, OnHost, Op};
+use super::{OnHost, Op, RowLabel};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::plan::slot::{Slot, Supplementary};
@@ -41,7 +41,7 @@ pub enum UserOp {
 }
 
 impl Op for UserOp {
-    fn label(&self) -> Label {
+    fn label(&self) -> RowLabel {
         match self {
             Self::WriteMap { file, .. } => {
                 let word = match *file {

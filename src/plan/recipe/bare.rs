@@ -3,7 +3,7 @@
 use crate::error::Result;
 use crate::plan::Plan;
 use crate::plan::Supplementary;
-use crate::plan::check::{Checked, Kind, check};
+use crate::plan::check::{Checked, PlanKind, check};
 use crate::plan::recipe::{Builder, Input, PlanSlots};
 
 /// The number of `CAP_SETGID` (capabilities(7)).
@@ -26,5 +26,5 @@ pub(super) fn build(input: Input<'_>) -> Result<(Checked<Plan>, PlanSlots)> {
     let groups = if may { b.supplementary() } else { Supplementary::Keep };
     b.tail(groups)?;
     let (plan, slots) = b.finish()?;
-    Ok((check(plan, Kind::Bare)?, slots))
+    Ok((check(plan, PlanKind::Bare)?, slots))
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::rc::Rc;
 
-use crate::config::cni::List;
+use crate::config::cni::NetworkConfigList;
 use crate::error::{Error, Result};
 use crate::network::RESOLV;
 use crate::network::cni::{Attachment, METADATA, container_name, mapping};
@@ -34,7 +34,7 @@ impl Builder<'_> {
     pub(super) fn network_of_plugins(&mut self) -> Result<()> {
         let network = &self.input.config.network;
         let Some(cni) = &network.cni else { return Ok(()) };
-        let list: &List =
+        let list: &NetworkConfigList =
             cni.list.as_ref().ok_or_else(|| Error::msg("--network cni: the network was not read"))?;
         let dir = self.input.state_dir;
         let (file, record) = (dir.join(files::NAMESPACE), dir.join(files::CNI));

@@ -13,7 +13,7 @@ use crate::config::Mount;
 use crate::config::idmap;
 use crate::error::Result;
 use crate::plan::ops::{
-    DeviceNode, DeviceOp, FileOp, MaskOp, MountOp, Node, SetAttr, SourceOp, Target, TargetKind,
+    DevFile, DeviceNode, DeviceOp, FileOp, MaskOp, MountOp, SetAttr, SourceOp, Target, TargetKind,
 };
 use crate::plan::recipe::{Builder, part};
 use crate::plan::{Actor::Init, Actor::Runtime, Slot};
@@ -42,7 +42,7 @@ const PTMX: (&str, &str) = ("ptmx", "pts/ptmx");
 const NULL: (&str, u32, u32) = DEFAULT_DEVICES[0];
 
 /// A device that the container gets.
-struct Wanted {
+struct WantedDevice {
     /// Below /dev; else the path is from the root.
     in_dev: bool,
     path: String,
@@ -54,7 +54,7 @@ struct Wanted {
     owner: (u32, u32),
 }
 
-impl Wanted {
+impl WantedDevice {
     /// Its name on the tmpfs of nodes.
     fn name(&self) -> Result<CString> {
         Ok(cstring("device", self.path.replace('/', "!"))?)
@@ -71,7 +71,7 @@ impl Wanted {
 
 impl Builder<'_> {
     /// The default devices and the config's; none where /dev is a bind of the caller's.
-    fn wanted(&self) -> Vec<Wanted> {
+    fn wanted(&self) -> Vec<WantedDevice> {
         let config = self.input.config;
         if config.mounts.iter().any(|m| m.destination == Path::new("/dev") && m.bind.is_some()) {
             return Vec::new();
@@ -80,7 +80,7 @@ impl Builder<'_> {
         let listed = |name: &str| config.devices.iter().any(|d| d.path == Path::new("/dev").join(name));
         let hidden = |name: &str| name == "tty" && self.input.config.hardening.no_tty;
         let defaults = DEFAULT_DEVICES.iter().filter(|(name, ..)| !listed(name) && !hidden(name));
-        let defaults = defaults.map(|(name, major, minor)| Wanted {
+        let defaults = defaults.map(|(name, major, minor)| WantedDevice {
             in_dev: true,
             path: (*name).into(),
             kind: 'c',
@@ -92,7 +92,7 @@ impl Builder<'_> {
         let ptmx = Path::new("/dev").join(PTMX.0);
         let own = config.devices.iter().filter(|d| d.path != ptmx).map(|d| {
             let in_dev = d.path.strip_prefix("/dev").ok();
-            Wanted {
+            WantedDevice {
                 in_dev: in_dev.is_some(),
                 path: in_dev.unwrap_or(&d.path).to_string_lossy().into_owned(),
                 kind: d.kind,
@@ -105,10 +105,10 @@ impl Builder<'_> {
     }
 
     /// Those that are mounts, because Init cannot make them where they are to be, or they would not work there.
-    fn mounted(&self, wanted: &[Wanted]) -> Vec<bool> {
+    fn mounted(&self, wanted: &[WantedDevice]) -> Vec<bool> {
         let rules = devices::rules(&self.input.config.resources);
         let no_devices = self.input.config.hardening.root_attrs & libc::MOUNT_ATTR_NODEV != 0;
-        let mounted = |w: &Wanted| {
+        let mounted = |w: &WantedDevice| {
             w.kind != 'p'
                 && (self.in_userns() || !may_mknod(&rules, w.kind, w.number) || (!w.in_dev && no_devices))
         };
@@ -142,21 +142,21 @@ impl Builder<'_> {
         }
         let wanted = self.wanted();
         let mounted = self.mounted(&wanted);
-        let mut nodes: Vec<Node> = Vec::new();
+        let mut nodes: Vec<DevFile> = Vec::new();
         for (w, _) in wanted.iter().zip(&mounted).filter(|(_, mounted)| **mounted) {
             let name = w.name()?;
             // As with runc, of two entries with one path the first counts.
             if nodes.iter().all(|node| node.name != name) {
                 let dev = libc::makedev(w.number.0, w.number.1);
                 let (uid, gid) = self.outside_ids(w.owner);
-                nodes.push(Node { name, mode: w.format() | w.mode, dev, uid, gid });
+                nodes.push(DevFile { name, mode: w.format() | w.mode, dev, uid, gid });
             }
         }
         let null = cstring("device", NULL.0)?;
         if self.covers() && !self.own_null() && nodes.iter().all(|node| node.name != null) {
             let dev = libc::makedev(NULL.1, NULL.2);
             let (uid, gid) = self.outside_ids((0, 0));
-            nodes.push(Node { name: null, mode: libc::S_IFCHR | 0o666, dev, uid, gid });
+            nodes.push(DevFile { name: null, mode: libc::S_IFCHR | 0o666, dev, uid, gid });
         }
         if !nodes.is_empty() {
             let to = self.plan.slot("nodes");
@@ -215,7 +215,7 @@ impl Builder<'_> {
     }
 
     /// A detached mount of each node that is one.
-    fn node_trees(&mut self, wanted: &[Wanted], mounted: &[bool]) -> Result<Vec<Option<Slot>>> {
+    fn node_trees(&mut self, wanted: &[WantedDevice], mounted: &[bool]) -> Result<Vec<Option<Slot>>> {
         let mut slots = Vec::with_capacity(wanted.len());
         let mut trees = Vec::new();
         for (w, mounted) in wanted.iter().zip(mounted) {
@@ -255,7 +255,7 @@ impl Builder<'_> {
         }
     }
 
-    fn mounted_device(&mut self, root: Slot, w: &Wanted, tree: Slot, own: bool) -> Result<()> {
+    fn mounted_device(&mut self, root: Slot, w: &WantedDevice, tree: Slot, own: bool) -> Result<()> {
         let path = cstring("device", w.path.trim_start_matches('/'))?;
         let kind = if path.to_bytes().contains(&b'/') { TargetKind::File } else { TargetKind::NewFile };
         let target = Target { root, path, kind };
@@ -268,7 +268,7 @@ impl Builder<'_> {
         Ok(())
     }
 
-    fn made_device(&mut self, root: Slot, w: &Wanted) -> Result<()> {
+    fn made_device(&mut self, root: Slot, w: &WantedDevice) -> Result<()> {
         let path = w.path.trim_start_matches('/');
         let parent = path.rsplit_once('/').map(|(p, _)| cstring("device", p)).transpose()?;
         let node = DeviceOp::Node {
@@ -311,7 +311,8 @@ impl Builder<'_> {
             let name = cstring("device", NULL.0)?;
             if self.nodes.is_none() {
                 let nodes = self.plan.slot("empty file");
-                let file = Node { name: name.clone(), mode: libc::S_IFREG | 0o444, dev: 0, uid: 0, gid: 0 };
+                let file =
+                    DevFile { name: name.clone(), mode: libc::S_IFREG | 0o444, dev: 0, uid: 0, gid: 0 };
                 let row = DeviceOp::Nodes { nodes: vec![file], to: nodes.clone() };
                 self.plan.push(Init, part::MASKS, row);
                 self.nodes = Some(nodes);

@@ -6,12 +6,12 @@ use std::rc::Rc;
 use crate::config::Process;
 use crate::error::Result;
 use crate::host::Host;
-use crate::plan::check::{Checked, Kind, check};
+use crate::plan::check::{Checked, PlanKind, check};
 use crate::plan::ops::{CgroupOp, CloneOp, CredOp, ExecOp, FdOp, LimitOp, MountOp, NsOp, StateOp, UserOp};
 use crate::plan::recipe::landlock::lowered;
-use crate::plan::recipe::tail::{Tail, append};
+use crate::plan::recipe::tail::{TailInput, append};
 use crate::plan::recipe::{
-    Console, ExecCgroups, Filter, Options, PlanSlots, clone, enter, limits, part, stdio,
+    Console, ExecCgroups, FilterInput, Options, PlanSlots, clone, enter, limits, part, stdio,
 };
 use crate::plan::{Actor::Init, Actor::Joiner, Actor::Runtime, Plan, Slot, Supplementary, Undo};
 use crate::sys::cstr::cpath;
@@ -44,7 +44,7 @@ pub struct ExecInput<'a> {
     /// The machine.
     pub host: &'a Host,
     /// seccomp filters in the order of loading.
-    pub filters: &'a [Filter],
+    pub filters: &'a [FilterInput],
     /// Flags of the verb.
     pub options: &'a Options,
 }
@@ -89,7 +89,7 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Checked<Plan>, PlanSlots)> {
     let proc = private_proc(&mut plan, input.process)?;
     let landlock = input.state.landlock.as_ref();
     let landlock = landlock.map(|rules| lowered(rules, 3 + input.options.preserve_fds));
-    let tail = Tail {
+    let tail = TailInput {
         process: input.process,
         pty_slave,
         stdio: input.options.stdio,
@@ -111,12 +111,12 @@ pub fn build_exec(input: ExecInput<'_>) -> Result<(Checked<Plan>, PlanSlots)> {
         init: None,
     };
     append(&mut plan, &tail)?;
-    let kind = if input.is_bare() { Kind::BareExec } else { Kind::Exec };
+    let kind = if input.is_bare() { PlanKind::BareExec } else { PlanKind::Exec };
     Ok((check(plan, kind)?, slots))
 }
 
 /// The container's process and namespaces, and the process's stdin, stdout and stderr.
-fn sources(plan: &mut Plan, slots: &mut PlanSlots, input: &ExecInput<'_>) -> (Slot, stdio::Ends) {
+fn sources(plan: &mut Plan, slots: &mut PlanSlots, input: &ExecInput<'_>) -> (Slot, stdio::StdioFds) {
     if input.inside {
         let rows = NAMESPACES.iter().filter(|row| input.namespaces & row.flag != 0);
         slots.namespaces = rows.map(|row| (row.kind, plan.slot(&format!("{} namespace", row.oci)))).collect();
@@ -175,7 +175,7 @@ fn clone_joiner(plan: &mut Plan, input: &ExecInput<'_>) -> Result<()> {
 }
 
 /// The Joiner enters the container's namespaces and clones Init there.
-fn join(plan: &mut Plan, slots: &PlanSlots, input: &ExecInput<'_>, (target, ends): (Slot, stdio::Ends)) {
+fn join(plan: &mut Plan, slots: &PlanSlots, input: &ExecInput<'_>, (target, ends): (Slot, stdio::StdioFds)) {
     plan.push(Joiner, part::CLONE, CredOp::Undumpable);
     stdio::place(plan, Joiner, ends);
     // From the clone below on, processes inside see Init: one that has CAP_SYS_PTRACE over it may open what it

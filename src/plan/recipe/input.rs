@@ -14,7 +14,7 @@ use crate::tables::namespaces::NsKind;
 
 /// A compiled filter, ready for its row.
 #[derive(Debug, Clone)]
-pub struct Filter {
+pub struct FilterInput {
     /// The program.
     pub program: Rc<Vec<libc::sock_filter>>,
     /// `SECCOMP_FILTER_FLAG_*`.
@@ -135,7 +135,7 @@ pub struct Input<'a> {
     /// cgroups and limits.
     pub cgroups: &'a Layout,
     /// seccomp filters in the order of loading.
-    pub filters: &'a [Filter],
+    pub filters: &'a [FilterInput],
     /// The class of service of `linux.intelRdt`.
     pub resctrl: Option<&'a crate::cgroup::resctrl::Class>,
     /// The file of the range of ids that was taken for the container.
@@ -154,7 +154,7 @@ pub struct ExecCgroups {
     /// cgroups that it is moved to: a pre-existing one of v2, and one that `exec --cgroup` names.
     pub moved_to: Vec<PathBuf>,
     /// The scope, where its user's systemd moves it.
-    pub scope: Option<crate::cgroup::systemd::Scope>,
+    pub scope: Option<crate::cgroup::systemd::SystemdScope>,
 }
 
 /// Slots that the runtime fills before the first row.

@@ -11,9 +11,9 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::plan::limits::grants;
 use crate::plan::ops::LimitOp;
-use crate::plan::recipe::{Builder, Filter, part};
+use crate::plan::recipe::{Builder, FilterInput, part};
 use crate::plan::{Actor::Init, Actor::Runtime, Plan};
-use crate::sys::rlimit::Limit;
+use crate::sys::rlimit::RlimitPair;
 
 /// Descriptors that a launch holds beside those of the mounts' sources: stdio, the slots of other rows, and some that
 /// are open for a moment.
@@ -28,7 +28,7 @@ pub(super) fn raise(plan: &mut Plan, process: &Process, host: &Host) {
     for r in &process.rlimits {
         let has = host.limit(r.resource);
         if r.hard > has.hard {
-            let limit = Limit { soft: has.soft.max(r.soft), hard: r.hard };
+            let limit = RlimitPair { soft: has.soft.max(r.soft), hard: r.hard };
             plan.push(Runtime, part::OUTSIDE, LimitOp::Raise { resource: r.resource, limit });
         }
     }
@@ -41,7 +41,7 @@ pub(super) fn grant(plan: &mut Plan, process: &Process) {
 
 /// All others. `files`: the limit on descriptors before the runtime raised its own. `forks`: Init forks afterwards, so the
 /// limit on processes comes with [`set_processes`].
-pub(super) fn set(plan: &mut Plan, process: &Process, files: Option<Limit>, forks: bool) {
+pub(super) fn set(plan: &mut Plan, process: &Process, files: Option<RlimitPair>, forks: bool) {
     let unset = process.rlimits.iter().all(|r| r.resource != libc::RLIMIT_NOFILE);
     if let Some(limit) = files.filter(|_| unset) {
         let resource = libc::RLIMIT_NOFILE;
@@ -59,15 +59,15 @@ pub(super) fn set_processes(plan: &mut Plan, process: &Process) {
 
 fn push(plan: &mut Plan, process: &Process, part: &'static str, wanted: impl Fn(u32) -> bool) {
     for r in process.rlimits.iter().filter(|r| wanted(r.resource)) {
-        let limit = Limit { soft: r.soft, hard: r.hard };
+        let limit = RlimitPair { soft: r.soft, hard: r.hard };
         plan.push(Init, part, LimitOp::Set { resource: r.resource, limit });
     }
 }
 
 /// Whether the filters that are in force before Init's work is done let it set limits. Where one does not, the limits
 /// come right before it: a profile for runc need not allow prlimit64, since runc calls it from outside.
-pub(super) fn allowed_late(filters: &[Filter], no_new_privileges: bool) -> bool {
-    let early = |f: &&Filter| !no_new_privileges || f.listener.is_some();
+pub(super) fn allowed_late(filters: &[FilterInput], no_new_privileges: bool) -> bool {
+    let early = |f: &&FilterInput| !no_new_privileges || f.listener.is_some();
     filters.iter().filter(early).all(|f| f.lets_limits)
 }
 

@@ -30,12 +30,12 @@ use std::rc::Rc;
 use crate::config::hooks::HookKind;
 use crate::config::{Config, Process};
 use crate::error::{Error, Result};
-use crate::plan::check::{Checked, Kind, check};
+use crate::plan::check::{Checked, PlanKind, check};
 use crate::plan::hooks::HookRun;
 use crate::plan::ops::StateOp;
 use crate::plan::{NamespaceSlots, Plan, Slot, Supplementary, Undo};
 use crate::state::State;
-use crate::sys::rlimit::Limit;
+use crate::sys::rlimit::RlimitPair;
 use crate::tables::namespaces::NsKind;
 
 /// Headings of `explain`.
@@ -109,7 +109,7 @@ struct Builder<'a> {
     /// The socket of the namespace-fd server.
     server: Option<Slot>,
     /// The limit on descriptors before the runtime raised its own.
-    files_before: Option<Limit>,
+    files_before: Option<RlimitPair>,
     /// The OOM score is set.
     scored: bool,
     /// What leads into the container before the pivot, where Init must hand it out.
@@ -206,7 +206,7 @@ impl Builder<'_> {
         let (init, new_keyring) = (self.init(), self.new_keyring());
         tail::append(
             &mut self.plan,
-            &tail::Tail {
+            &tail::TailInput {
                 process: input.config.process.as_ref().ok_or_else(|| Error::msg("process: missing"))?,
                 pty_slave: self.pty.as_ref().map(|(_, s)| s.clone()),
                 stdio: input.options.stdio,
@@ -311,7 +311,7 @@ pub fn build(input: Input<'_>) -> Result<(Checked<Plan>, PlanSlots)> {
     b.tail(groups)?;
     let uts = input.config.namespace(NsKind::Uts).is_some();
     let (plan, slots) = b.finish()?;
-    Ok((check(plan, Kind::Container { uts })?, slots))
+    Ok((check(plan, PlanKind::Container { uts })?, slots))
 }
 
 /// The rows that take the container's name, alone, and the slot of its lock: the launch performs them before it looks
@@ -319,7 +319,7 @@ pub fn build(input: Input<'_>) -> Result<(Checked<Plan>, PlanSlots)> {
 pub fn name(state_dir: &Path, launcher: Option<(i32, u64)>) -> Result<(Checked<Plan>, Slot)> {
     let mut plan = Plan::default();
     let lock = take_name(&mut plan, state_dir, launcher)?;
-    Ok((check(plan, Kind::Records)?, lock))
+    Ok((check(plan, PlanKind::Records)?, lock))
 }
 
 /// The first rows of the plan of every new container. `launcher`: (pid, start time) of a foreground `run`.
@@ -353,7 +353,7 @@ fn state_undo(dir: &Path) -> Undo {
 
 pub use devices::{DEFAULT_DEVICES, DEVICE_LINKS};
 pub use exec::{ExecInput, build_exec};
-pub use input::{Console, ExecCgroups, Filter, Input, Listens, Options, PlanSlots};
+pub use input::{Console, ExecCgroups, FilterInput, Input, Listens, Options, PlanSlots};
 pub use landlock::landlock_rules;
 pub use stdio::Stdio;
 pub use tail::candidates;

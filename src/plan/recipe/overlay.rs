@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::plan::ops::{OverlayOp, TargetKind, UserOp};
 use crate::plan::recipe::{Builder, cjoin, part};
 use crate::plan::{Actor::Init, Actor::Runtime, Slot, Undo};
-use crate::state::layers::{RECORD, Record};
+use crate::state::layers::{LayerRecord, RECORD};
 use crate::sys::cstr::cpath;
 
 /// The kernel from which overlayfs takes idmapped layers.
@@ -21,7 +21,7 @@ impl Builder<'_> {
             self.input.config.mounts.iter().filter_map(|m| Some((m, m.overlay.as_ref()?))).collect();
         let Some((_, first)) = copies.first() else { return Ok(()) };
         let of_container = first.dir.parent().unwrap_or(&first.store);
-        let record = Record {
+        let record = LayerRecord {
             id: of_container.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             since: first.since,
             bases: copies.iter().map(|(mount, _)| mount.destination.clone()).collect(),

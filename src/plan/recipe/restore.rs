@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use crate::error::{Error, Result};
-use crate::plan::check::{Checked, Kind, check};
+use crate::plan::check::{Checked, PlanKind, check};
 use crate::plan::lower::{CStrArray, in_root};
 use crate::plan::ops::{CloneOp, ExecOp, FdOp, FileOp, RootOp, SourceOp, StateOp, Target, TargetKind};
 use crate::plan::recipe::{Builder, Input, PlanSlots, cjoin, part, state_undo};
@@ -94,7 +94,7 @@ pub fn build(input: Input<'_>, criu: &Path) -> Result<(Checked<Plan>, PlanSlots,
     b.enter_cgroups(Init, part::CRIU);
     b.exec_criu(&fds, criu)?;
     let (plan, slots) = b.finish()?;
-    Ok((check(plan, Kind::Criu)?, slots, fds))
+    Ok((check(plan, PlanKind::Criu)?, slots, fds))
 }
 
 /// What is recorded of the restored process, once it is there and before it goes on.
@@ -111,7 +111,7 @@ pub fn after(dir: &Path, state: &crate::state::State, pid_file: Option<&PathBuf>
         let (path, temp) = crate::plan::recipe::inside::pid_file(path)?;
         plan.push(Runtime, part::OUTSIDE, StateOp::PidFile { path, temp });
     }
-    check(plan, Kind::Records)
+    check(plan, PlanKind::Records)
 }
 
 impl Builder<'_> {

@@ -25,7 +25,7 @@ pub enum Stdio {
 const NAMES: [&str; 3] = ["stdin", "stdout", "stderr"];
 
 /// What takes the place of the caller's descriptors: (number, slot).
-pub(super) type Ends = Vec<(u8, Slot)>;
+pub(super) type StdioFds = Vec<(u8, Slot)>;
 
 /// The runtime's rows: what takes the place of the caller's descriptors. `owner`: the program's user.
 pub(super) fn pipes(
@@ -33,7 +33,7 @@ pub(super) fn pipes(
     slots: &mut PlanSlots,
     stdio: &[Stdio; 3],
     (owner, own_null): (Option<u32>, bool),
-) -> Ends {
+) -> StdioFds {
     let (mut ends, mut null): (Vec<(u8, Slot)>, Option<Slot>) = Default::default();
     for ((number, how), name) in (0..).zip(stdio).zip(NAMES) {
         let end = match how {
@@ -62,7 +62,7 @@ pub(super) fn pipes(
 }
 
 /// The row of the process that has yet to enter the container.
-pub(super) fn place(plan: &mut Plan, actor: Actor, ends: Ends) {
+pub(super) fn place(plan: &mut Plan, actor: Actor, ends: StdioFds) {
     if !ends.is_empty() {
         plan.push(actor, part::CLONE, FdOp::PlaceStdio { ends });
     }

@@ -9,12 +9,12 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::plan::lower::CStrArray;
 use crate::plan::ops::{Action, ConfineOp, CredOp, ExecOp, FdOp, LimitOp, StateOp};
-use crate::plan::recipe::{Filter, Listens, Stdio, limits, part};
+use crate::plan::recipe::{FilterInput, Listens, Stdio, limits, part};
 use crate::plan::{Actor::Init, Actor::Runtime, NamespaceServer, NamespaceSlots, Plan, Slot, Supplementary};
 use crate::state::SeccompChoice;
 use crate::sys::cred::Creds;
 use crate::sys::cstr::{cpath, cstring};
-use crate::sys::rlimit::Limit;
+use crate::sys::rlimit::RlimitPair;
 use crate::tables::capabilities::CapSet;
 
 /// What `create` does between the drop and the program.
@@ -28,7 +28,7 @@ pub(super) struct Created {
 }
 
 /// All that the tail is made from.
-pub(super) struct Tail<'a> {
+pub(super) struct TailInput<'a> {
     pub process: &'a Process,
     pub pty_slave: Option<Slot>,
     /// What becomes of descriptors 0 to 2.
@@ -38,7 +38,7 @@ pub(super) struct Tail<'a> {
     pub new_keyring: bool,
     /// What is executed, where that is not `process.args[0]`.
     pub program: Option<&'a Path>,
-    pub filters: &'a [Filter],
+    pub filters: &'a [FilterInput],
     pub preserve_fds: u32,
     pub die_with_runtime: bool,
     pub groups: Supplementary,
@@ -49,7 +49,7 @@ pub(super) struct Tail<'a> {
     pub inside: Option<Rc<NamespaceSlots>>,
     pub host: &'a Host,
     /// The limit on descriptors before the runtime raised its own.
-    pub files_before: Option<Limit>,
+    pub files_before: Option<RlimitPair>,
     /// What landlock(7) leaves of the rights to files.
     pub landlock: Option<Rc<crate::plan::ops::Landlock>>,
     /// The state that a seccomp agent gets.
@@ -60,7 +60,7 @@ pub(super) struct Tail<'a> {
     pub init: Option<(Slot, bool)>,
 }
 
-impl Tail<'_> {
+impl TailInput<'_> {
     /// Whether Init forks the program, which may then set limits itself.
     fn forks(&self) -> bool {
         self.init.is_some() && self.filters.iter().all(|f| f.lets_limits)
@@ -68,7 +68,7 @@ impl Tail<'_> {
 }
 
 /// Appends the tail.
-pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
+pub(super) fn append(plan: &mut Plan, t: &TailInput<'_>) -> Result<()> {
     let process = t.process;
     settings(plan, t)?;
     close_descriptors(plan, t);
@@ -115,7 +115,7 @@ pub(super) fn append(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
 }
 
 /// Terminal, scheduling, keyring and label: settings that no later row depends on.
-fn settings(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
+fn settings(plan: &mut Plan, t: &TailInput<'_>) -> Result<()> {
     if let Some(slave) = &t.pty_slave {
         let fds = (0..).zip(t.stdio).filter(|(_, s)| *s == Stdio::Inherit).map(|(n, _)| n);
         plan.push(Init, part::DROP, FdOp::TakeTty { slave: slave.clone(), fds: fds.collect() });
@@ -135,7 +135,7 @@ fn settings(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
 }
 
 /// Before any path is looked up: /proc/self/fd must not lead to a directory of the host.
-fn close_descriptors(plan: &mut Plan, t: &Tail<'_>) {
+fn close_descriptors(plan: &mut Plan, t: &TailInput<'_>) {
     let servers = t.created.iter().filter_map(|c| c.server.as_ref());
     let servers = servers.flat_map(|d| std::iter::once(&d.socket).chain(d.shown.slots()));
     let fifos = t.created.iter().flat_map(|c| [&c.start, &c.report]);
@@ -145,7 +145,7 @@ fn close_descriptors(plan: &mut Plan, t: &Tail<'_>) {
 }
 
 /// Looks the program up; where it may be.
-fn find_program(plan: &mut Plan, t: &Tail<'_>) -> Result<Rc<Vec<CString>>> {
+fn find_program(plan: &mut Plan, t: &TailInput<'_>) -> Result<Rc<Vec<CString>>> {
     let candidates = Rc::new(match t.program {
         Some(path) => vec![cpath(path)?],
         None => candidates(t.process)?,
@@ -156,7 +156,7 @@ fn find_program(plan: &mut Plan, t: &Tail<'_>) -> Result<Rc<Vec<CString>>> {
 }
 
 /// The end of `create`: the container is recorded and waits for `start`. Or the last hooks of `run`.
-fn created(plan: &mut Plan, t: &Tail<'_>) {
+fn created(plan: &mut Plan, t: &TailInput<'_>) {
     if let Some(c) = &t.created {
         plan.push(Runtime, part::CREATED, StateOp::Created { from: c.from.clone(), to: c.to.clone() });
         if let Some((path, temp)) = c.pid_file.clone() {
@@ -173,7 +173,7 @@ fn created(plan: &mut Plan, t: &Tail<'_>) {
 }
 
 /// Init becomes the program, or stays as the program's parent.
-fn execute(plan: &mut Plan, t: &Tail<'_>, candidates: Rc<Vec<CString>>) -> Result<()> {
+fn execute(plan: &mut Plan, t: &TailInput<'_>, candidates: Rc<Vec<CString>>) -> Result<()> {
     if let Some((status, subreaper)) = t.init.clone() {
         let terminal = t.stdio.iter().position(|s| *s == Stdio::Inherit).filter(|_| t.pty_slave.is_some());
         let tty = terminal.and_then(|fd| u8::try_from(fd).ok());
@@ -189,7 +189,7 @@ fn execute(plan: &mut Plan, t: &Tail<'_>, candidates: Rc<Vec<CString>>) -> Resul
 }
 
 /// Loads those filters that are `wanted`; a listener goes to its agent at once.
-fn filters(plan: &mut Plan, t: &Tail<'_>, wanted: fn(&Filter) -> bool) -> Result<()> {
+fn filters(plan: &mut Plan, t: &TailInput<'_>, wanted: fn(&FilterInput) -> bool) -> Result<()> {
     for f in t.filters.iter().filter(|f| wanted(f)) {
         let slot = f.listener.is_some().then(|| plan.slot("seccomp listener"));
         let (filter, flags, what) = (f.program.clone(), f.flags, f.what);
@@ -217,7 +217,7 @@ fn filters(plan: &mut Plan, t: &Tail<'_>, wanted: fn(&Filter) -> bool) -> Result
     Ok(())
 }
 
-fn scheduling(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
+fn scheduling(plan: &mut Plan, t: &TailInput<'_>) -> Result<()> {
     if let Some(scheduler) = &t.process.scheduler {
         plan.push(Init, part::DROP, LimitOp::Scheduler(crate::config::scheduler_attr(scheduler)?));
     }
@@ -228,7 +228,7 @@ fn scheduling(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
 }
 
 /// The label that the security module gives the program when it is executed.
-fn label(plan: &mut Plan, t: &Tail<'_>) -> Result<()> {
+fn label(plan: &mut Plan, t: &TailInput<'_>) -> Result<()> {
     let want = |v: &Option<String>| v.clone().filter(|v| !v.is_empty());
     let (apparmor, selinux) = (want(&t.process.apparmor_profile), want(&t.process.selinux_label));
     let (file, value) = match (apparmor, selinux) {
@@ -258,7 +258,7 @@ fn pointer(pointer: &str, message: &str) -> Error {
 
 /// What needs capabilities that go with the ids or the sets: the bounding set needs CAP_SETPCAP, groups
 /// CAP_SETGID, a chown CAP_CHOWN.
-fn while_privileged(plan: &mut Plan, t: &Tail<'_>) {
+fn while_privileged(plan: &mut Plan, t: &TailInput<'_>) {
     let (user, caps) = (&t.process.user, &t.process.capabilities);
     let mut push = |action| plan.push(Init, part::DROP, action);
     push(Action::Cred(CredOp::Bounding { keep: caps.bounding.0 }));
@@ -277,7 +277,7 @@ fn while_privileged(plan: &mut Plan, t: &Tail<'_>) {
 
 /// Ids and capabilities, in the one order that works: the group before the user, the sets last; then everything
 /// is read back.
-fn credentials(plan: &mut Plan, t: &Tail<'_>) {
+fn credentials(plan: &mut Plan, t: &TailInput<'_>) {
     let (user, caps) = (&t.process.user, &t.process.capabilities);
     let mut push = |action| plan.push(Init, part::DROP, action);
     push(Action::Cred(CredOp::SetGid { gid: user.gid }));

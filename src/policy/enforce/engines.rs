@@ -18,7 +18,7 @@ const OWN: [&str; 2] = ["io.kubernetes.cri.", "io.kubernetes.cri-o."];
 /// The programs that call the runtime, known by the directories of their bundles.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Engine {
+pub enum CallerEngine {
     /// containerd for the kubelet.
     ContainerdCri,
     /// CRI-O.
@@ -31,27 +31,27 @@ pub enum Engine {
     Any,
 }
 
-impl Engine {
+impl CallerEngine {
     /// Those that are trusted where the file says nothing.
     pub(super) fn of_kubernetes() -> Vec<Self> {
-        vec![Engine::ContainerdCri, Engine::CriO]
+        vec![CallerEngine::ContainerdCri, CallerEngine::CriO]
     }
 
     /// Whether this engine made the bundle.
     fn made(self, bundle: &Path) -> bool {
         let parent = bundle.parent().unwrap_or(bundle);
         match self {
-            Engine::ContainerdCri => parent.ends_with("io.containerd.runtime.v2.task/k8s.io"),
-            Engine::Docker => parent.ends_with("io.containerd.runtime.v2.task/moby"),
-            Engine::CriO => {
+            CallerEngine::ContainerdCri => parent.ends_with("io.containerd.runtime.v2.task/k8s.io"),
+            CallerEngine::Docker => parent.ends_with("io.containerd.runtime.v2.task/moby"),
+            CallerEngine::CriO => {
                 bundle.starts_with("/run/containers/storage/overlay-containers")
                     && bundle.ends_with("userdata")
             }
-            Engine::Podman => {
+            CallerEngine::Podman => {
                 bundle.starts_with("/var/lib/containers/storage/overlay-containers")
                     && bundle.ends_with("userdata")
             }
-            Engine::Any => true,
+            CallerEngine::Any => true,
         }
     }
 }
@@ -60,7 +60,7 @@ impl Engine {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Trust<'a> {
     /// Engines whose containers can be excepted.
-    pub engines: &'a [Engine],
+    pub engines: &'a [CallerEngine],
     /// Annotations that count beside [`OWN`].
     pub annotations: &'a [String],
 }
@@ -97,15 +97,19 @@ mod tests {
     #[test]
     fn engines_are_known_by_the_directories_of_their_bundles() {
         let made = |bundle: &str| {
-            let all = [Engine::ContainerdCri, Engine::CriO, Engine::Docker, Engine::Podman];
+            let all =
+                [CallerEngine::ContainerdCri, CallerEngine::CriO, CallerEngine::Docker, CallerEngine::Podman];
             all.into_iter().filter(|e| e.made(Path::new(bundle))).collect::<Vec<_>>()
         };
         for (bundle, engine) in [
-            ("/run/containerd/io.containerd.runtime.v2.task/k8s.io/abc", Some(Engine::ContainerdCri)),
-            ("/run/k3s/containerd/io.containerd.runtime.v2.task/k8s.io/abc", Some(Engine::ContainerdCri)),
-            ("/run/containerd/io.containerd.runtime.v2.task/moby/abc", Some(Engine::Docker)),
-            ("/run/containers/storage/overlay-containers/abc/userdata", Some(Engine::CriO)),
-            ("/var/lib/containers/storage/overlay-containers/abc/userdata", Some(Engine::Podman)),
+            ("/run/containerd/io.containerd.runtime.v2.task/k8s.io/abc", Some(CallerEngine::ContainerdCri)),
+            (
+                "/run/k3s/containerd/io.containerd.runtime.v2.task/k8s.io/abc",
+                Some(CallerEngine::ContainerdCri),
+            ),
+            ("/run/containerd/io.containerd.runtime.v2.task/moby/abc", Some(CallerEngine::Docker)),
+            ("/run/containers/storage/overlay-containers/abc/userdata", Some(CallerEngine::CriO)),
+            ("/var/lib/containers/storage/overlay-containers/abc/userdata", Some(CallerEngine::Podman)),
             ("/run/containerd/io.containerd.runtime.v2.task/default/k8s.io", None),
             ("/run/containerd/io.containerd.runtime.v2.task/k8s.io", None),
             ("/tmp/box", None),

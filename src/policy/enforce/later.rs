@@ -3,7 +3,7 @@
 //! Only what is added is judged: a container that an exception allows, or that is older than the policy, can be entered
 //! with the privileges that it has.
 
-use super::{Enforcement, Mode, Subject};
+use super::{EnforceMode, Enforcement, Subject};
 use crate::config::{Process, Resources};
 use crate::error::Result;
 use crate::policy::{Change, Posture};
@@ -57,7 +57,7 @@ impl Enforcement {
     /// the process of the config that they wrote. Returns what was changed.
     pub fn clamp(&self, own: &Process, new: &mut Process) -> Vec<Change> {
         let mut changes = Vec::new();
-        if self.mode != Mode::Harden {
+        if self.mode != EnforceMode::Harden {
             return changes;
         }
         let mut note =

@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use engines::Trust;
 use file::{parse, read, read_default};
 
-pub use engines::Engine;
+pub use engines::CallerEngine;
 pub use subject::Subject;
 
 /// Where the file is looked for.
@@ -29,7 +29,7 @@ pub const FILE: &str = "/etc/safebox/policy.toml";
 /// What happens to a config that breaks a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Mode {
+pub enum EnforceMode {
     /// Nothing.
     Off,
     /// It is logged.
@@ -95,7 +95,7 @@ pub struct Exception {
 #[serde(deny_unknown_fields)]
 pub struct Enforcement {
     /// What happens.
-    pub mode: Mode,
+    pub mode: EnforceMode,
     /// From which rules on.
     #[serde(default = "baseline")]
     pub level: Level,
@@ -106,8 +106,8 @@ pub struct Enforcement {
     #[serde(default)]
     pub exceptions: Vec<Exception>,
     /// The engines whose annotations and cgroups exceptions believe; without this those of Kubernetes.
-    #[serde(default = "Engine::of_kubernetes", rename = "trusted-engines")]
-    pub engines: Vec<Engine>,
+    #[serde(default = "CallerEngine::of_kubernetes", rename = "trusted-engines")]
+    pub engines: Vec<CallerEngine>,
     /// Annotations that exceptions believe although a user of the engine can set them.
     #[serde(default, rename = "trusted-annotations")]
     pub annotations: Vec<String>,
@@ -157,21 +157,21 @@ impl Enforcement {
         let file = Self::at(path)?;
         let names = file.as_ref().map(|file| file.network.clone()).unwrap_or_default();
         let Some(level) = fixed else {
-            return Ok((file.filter(|file| file.mode != Mode::Off), names));
+            return Ok((file.filter(|file| file.mode != EnforceMode::Off), names));
         };
         // A RuntimeClass means its name: a file can choose to harden instead of refusing, and not to do nothing.
         let mut own = file.unwrap_or(Enforcement {
-            mode: Mode::Enforce,
+            mode: EnforceMode::Enforce,
             level,
             require: Vec::new(),
             exceptions: Vec::new(),
-            engines: Engine::of_kubernetes(),
+            engines: CallerEngine::of_kubernetes(),
             annotations: Vec::new(),
             network: Names::default(),
         });
         own.level = level;
-        if matches!(own.mode, Mode::Off | Mode::Warn) {
-            own.mode = Mode::Enforce;
+        if matches!(own.mode, EnforceMode::Off | EnforceMode::Warn) {
+            own.mode = EnforceMode::Enforce;
         }
         Ok((Some(own), names))
     }
@@ -180,7 +180,7 @@ impl Enforcement {
     pub fn hardens(&self, policy: Policy, of: Subject<'_>) -> Option<Policy> {
         let level = if of.sandbox { Policy::Baseline } else { self.level.policy() };
         let all = self.exception(of).is_some_and(|e| e.rules.is_none());
-        (self.mode == Mode::Harden && policy < level && !all).then_some(level)
+        (self.mode == EnforceMode::Harden && policy < level && !all).then_some(level)
     }
 
     fn trust(&self) -> Trust<'_> {
@@ -255,7 +255,7 @@ impl Enforcement {
             changes.push(Change::weaker("policy", text));
         }
         let Some((first, evidence)) = broken.first() else { return Ok(changes) };
-        if self.mode == Mode::Warn {
+        if self.mode == EnforceMode::Warn {
             let line = |(rule, e): &(&Rule, Evidence)| {
                 Change::weaker(
                     "policy",

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::config::Config;
-use crate::policy::Machine;
+use crate::policy::MachineFacts;
 
 /// Bundles of the kubelet's containerd, of Podman, and of a script.
 const POD: &str = "/run/containerd/io.containerd.runtime.v2.task/k8s.io/abc";
@@ -21,7 +21,7 @@ fn judge(file: &str, config: &Config) -> std::result::Result<Vec<String>, String
 
 fn judge_in(file: &str, config: &Config, bundle: &str) -> std::result::Result<Vec<String>, String> {
     let file = parse("f", file).unwrap();
-    let posture = Posture::of_config(config, Machine::NONE);
+    let posture = Posture::of_config(config, MachineFacts::NONE);
     file.judge(Subject::of_config("me", (config, Path::new(bundle)), &|_| false), &posture)
         .map(|c| c.iter().map(ToString::to_string).collect())
         .map_err(|e| e.to_string())
@@ -134,7 +134,7 @@ fn annotations_of_a_pod_s_author_do_not_count() {
 fn the_example_is_read() {
     let example = include_str!("../../../examples/kubernetes/policy.toml");
     let file = parse("policy.toml", example).unwrap();
-    assert_eq!((file.mode, file.engines), (Mode::Enforce, Engine::of_kubernetes()));
+    assert_eq!((file.mode, file.engines), (EnforceMode::Enforce, CallerEngine::of_kubernetes()));
     assert!(parse("f", "mode = \"off\"\ntrusted-engines = [\"runc\"]\n").is_err());
 }
 
@@ -149,7 +149,7 @@ fn the_name_fixes_the_level() {
     std::fs::write(&path, "mode = \"off\"\n").unwrap();
     assert!(Enforcement::load(Some(&path), None).unwrap().is_none());
     let fixed = Enforcement::load(Some(&path), Some(Level::Restricted)).unwrap().unwrap();
-    assert_eq!((fixed.mode, fixed.level), (Mode::Enforce, Level::Restricted));
+    assert_eq!((fixed.mode, fixed.level), (EnforceMode::Enforce, Level::Restricted));
 }
 
 #[test]

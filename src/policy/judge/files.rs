@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::mounts::wanted;
 use super::super::posture::{Aspect, MountView, Posture};
-use super::super::{NONROOT, posture::Namespace};
+use super::super::{NONROOT, posture::NamespaceView};
 use super::{
     Evidence, Judged, Verdict, about, evidence, has_own_users, known, not_applicable, unless, verdict,
 };
@@ -259,7 +259,7 @@ pub(in super::super) fn sockets(p: &Posture) -> Judged {
 }
 
 pub(in super::super) fn propagation(p: &Posture) -> Judged {
-    if !matches!(p.namespace(NsKind::Mount), Ok(Namespace::Own)) {
+    if !matches!(p.namespace(NsKind::Mount), Ok(NamespaceView::Own)) {
         return not_applicable("the mount namespace is not its own");
     }
     let shared = known(&p.mounts)?.iter().filter(|m| m.shared);

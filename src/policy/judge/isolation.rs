@@ -1,7 +1,7 @@
 //! Namespaces, kernel parameters, cgroups, terminals, and processes that came later.
 
 use super::super::posture::ports::NOT_WRITTEN;
-use super::super::posture::{Aspect, Namespace, Posture, TerminalView};
+use super::super::posture::{Aspect, NamespaceView, Posture, TerminalView};
 use super::{Evidence, Judged, Verdict, about, evidence, known, not_applicable, unless, verdict};
 use crate::config::defaults;
 use crate::config::idmap;
@@ -40,18 +40,18 @@ fn shared(p: &Posture, kinds: &[(NsKind, &'static str)]) -> Judged {
             }
         };
         match namespace {
-            Namespace::Own => {}
-            Namespace::Host => found.push(about(
+            NamespaceView::Own => {}
+            NamespaceView::Host => found.push(about(
                 reference,
                 p.at(Aspect::Namespaces),
                 format!("the {name} namespace is the host's"),
             )),
-            Namespace::Joined(path) if is_host(path) => found.push(about(
+            NamespaceView::Joined(path) if is_host(path) => found.push(about(
                 reference,
                 p.at(Aspect::Namespaces),
                 format!("the {name} namespace is the host's: {}", path.display()),
             )),
-            Namespace::Joined(path) => {
+            NamespaceView::Joined(path) => {
                 unknown =
                     Some(format!("whose {name} namespace {} is depends on the machine", path.display()));
             }
@@ -70,16 +70,16 @@ fn is_host(path: &std::path::Path) -> bool {
 
 pub(in super::super) fn user_namespace(p: &Posture) -> Judged {
     match p.namespace(NsKind::User)? {
-        Namespace::Host => {
+        NamespaceView::Host => {
             return Ok(Verdict::Fail(vec![evidence(
                 p.at(Aspect::Namespaces),
                 "no user namespace: ids inside are the host's, root is the host's root",
             )]));
         }
-        Namespace::Joined(path) => {
+        NamespaceView::Joined(path) => {
             return Err(format!("which ids {} maps depends on the machine", path.display()));
         }
-        Namespace::Own => {}
+        NamespaceView::Own => {}
     }
     let maps_root = idmap::maps_host_root(known(&p.uid_maps)?) || idmap::maps_host_root(known(&p.gid_maps)?);
     Ok(unless(!maps_root, p.at(Aspect::IdMaps), "the host's root is mapped into the container"))
@@ -106,7 +106,7 @@ pub(in super::super) fn sysctls(p: &Posture) -> Judged {
 
 pub(in super::super) fn ports(p: &Posture) -> Judged {
     let (key, value) = defaults::SYSCTL;
-    if !matches!(p.namespace(NsKind::Net), Ok(Namespace::Own)) {
+    if !matches!(p.namespace(NsKind::Net), Ok(NamespaceView::Own)) {
         return not_applicable("the container has no network namespace of its own");
     }
     if p.sysctl.as_ref().is_ok_and(|set| set.iter().any(|(k, v)| k == key && v.trim() == value)) {
@@ -128,7 +128,7 @@ pub(in super::super) fn ports(p: &Posture) -> Judged {
 
 /// A pod has none; another container is reached at one address.
 pub(in super::super) fn host_ports(p: &Posture) -> Judged {
-    if matches!(p.namespace(NsKind::Net), Ok(Namespace::Host)) {
+    if matches!(p.namespace(NsKind::Net), Ok(NamespaceView::Host)) {
         return not_applicable(
             "the network is the host's, and so is each port: the rule host-namespaces judges it",
         );

@@ -114,5 +114,5 @@ fn not_applicable(why: &str) -> Judged {
 
 /// Whether ids inside are not the host's.
 fn has_own_users(p: &Posture) -> bool {
-    matches!(p.namespace(crate::tables::namespaces::NsKind::User), Ok(super::posture::Namespace::Own))
+    matches!(p.namespace(crate::tables::namespaces::NsKind::User), Ok(super::posture::NamespaceView::Own))
 }

@@ -1,6 +1,6 @@
 //! The user, capabilities, filters, labels and devices.
 
-use super::super::posture::{Aspect, Posture, Seccomp};
+use super::super::posture::{Aspect, Posture, SeccompView};
 use super::super::rules::DEFAULT_CAPS;
 use super::{Judged, Verdict, about, evidence, has_own_users, known, not_applicable, unless, verdict};
 use crate::tables::capabilities::{self, CapSet};
@@ -92,7 +92,7 @@ pub(in super::super) fn no_new_privileges(p: &Posture) -> Judged {
 }
 
 pub(in super::super) fn seccomp(p: &Posture) -> Judged {
-    let on = *known(&p.seccomp)? != Seccomp::Off;
+    let on = *known(&p.seccomp)? != SeccompView::Off;
     Ok(unless(on, p.at(Aspect::Seccomp), "no filter: every system call of the kernel can be reached"))
 }
 

@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::host::mountinfo::Entry;
+use crate::host::mountinfo::MountInfo;
 
 /// File systems of which the whole machine has one, so that a new mount of it looks like a bind mount.
 const ONE_OF_A_KIND: [&str; 3] = ["cgroup", "cgroup2", "mqueue"];
 
 /// The host path behind `entry`, from the host's own mounts; `None`: a file system of the container's own.
-pub(super) fn host_path(entry: &Entry, host: &[Entry]) -> Option<PathBuf> {
+pub(super) fn host_path(entry: &MountInfo, host: &[MountInfo]) -> Option<PathBuf> {
     if ONE_OF_A_KIND.contains(&entry.fs_type.as_str()) {
         return None;
     }
@@ -19,7 +19,7 @@ pub(super) fn host_path(entry: &Entry, host: &[Entry]) -> Option<PathBuf> {
 }
 
 /// Whether a mount is in a peer group of the host's mounts, so that mounts below it are seen there.
-pub(super) fn is_shared(entry: &Entry, host: &[Entry]) -> bool {
+pub(super) fn is_shared(entry: &MountInfo, host: &[MountInfo]) -> bool {
     entry.peer_group.is_some_and(|group| host.iter().any(|h| h.peer_group == Some(group)))
 }
 

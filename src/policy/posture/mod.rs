@@ -30,7 +30,7 @@ pub type Known<T> = Result<T, String>;
 
 /// Facts of the machine that decide whether a rule applies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Machine {
+pub struct MachineFacts {
     /// AppArmor is active.
     pub apparmor: bool,
     /// SELinux is active.
@@ -39,13 +39,13 @@ pub struct Machine {
     pub landlock: i32,
 }
 
-impl Machine {
+impl MachineFacts {
     /// Nothing is looked at: for a posture that is only written down.
-    pub const NONE: Machine = Machine { apparmor: false, selinux: false, landlock: 0 };
+    pub const NONE: MachineFacts = MachineFacts { apparmor: false, selinux: false, landlock: 0 };
 
     /// The facts of this machine.
     pub fn of(host: &Host) -> Self {
-        Machine {
+        MachineFacts {
             apparmor: *host.apparmor.get(),
             selinux: *host.selinux.get(),
             landlock: *host.landlock.get(),
@@ -117,7 +117,7 @@ pub enum Aspect {
 
 /// The user.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct User {
+pub struct UserView {
     /// User id inside the container.
     pub uid: u32,
     /// Group id inside the container.
@@ -128,7 +128,7 @@ pub struct User {
 
 /// The system call filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Seccomp {
+pub enum SeccompView {
     /// None, or one that allows everything.
     Off,
     /// So many filters; 0 where the kernel does not count them.
@@ -137,7 +137,7 @@ pub enum Seccomp {
 
 /// One kind of namespace.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Namespace {
+pub enum NamespaceView {
     /// Not the host's.
     Own,
     /// The host's.
@@ -149,7 +149,7 @@ pub enum Namespace {
 /// The mount at `/`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
-pub struct Root {
+pub struct RootView {
     pub readonly: bool,
     pub nosuid: bool,
     pub nodev: bool,
@@ -247,23 +247,23 @@ pub struct Posture {
     /// Where it was read.
     pub origin: Origin,
     /// The user.
-    pub user: Known<User>,
+    pub user: Known<UserView>,
     /// The five capability sets.
     pub capabilities: Known<Capabilities>,
     /// no_new_privs.
     pub no_new_privileges: Known<bool>,
     /// The filter.
-    pub seccomp: Known<Seccomp>,
+    pub seccomp: Known<SeccompView>,
     /// The label of AppArmor or SELinux; `None`: unconfined.
     pub lsm: Known<Option<String>>,
     /// The kinds of namespace but time.
-    pub namespaces: Vec<(NsKind, Known<Namespace>)>,
+    pub namespaces: Vec<(NsKind, Known<NamespaceView>)>,
     /// uid_map.
     pub uid_maps: Known<Vec<IdMap>>,
     /// gid_map.
     pub gid_maps: Known<Vec<IdMap>>,
     /// `/`.
-    pub root: Known<Root>,
+    pub root: Known<RootView>,
     /// The directory of the host that is mounted at `/`, where it is known.
     #[serde(skip, default = "unread")]
     pub root_path: Known<PathBuf>,
@@ -318,7 +318,7 @@ pub struct Posture {
     pub bare: bool,
     /// What this machine has.
     #[serde(skip, default = "no_machine")]
-    pub machine: Machine,
+    pub machine: MachineFacts,
     /// The places of the parts that have one.
     pub places: BTreeMap<Aspect, Place>,
 }
@@ -327,8 +327,8 @@ fn unread<T>() -> Known<T> {
     Err("it is not kept".into())
 }
 
-fn no_machine() -> Machine {
-    Machine::NONE
+fn no_machine() -> MachineFacts {
+    MachineFacts::NONE
 }
 
 impl Posture {
@@ -338,7 +338,7 @@ impl Posture {
     }
 
     /// One kind of namespace.
-    pub fn namespace(&self, kind: NsKind) -> Known<&Namespace> {
+    pub fn namespace(&self, kind: NsKind) -> Known<&NamespaceView> {
         let found = self.namespaces.iter().find(|(k, _)| *k == kind);
         found.map_or_else(|| Err("it was not read".into()), |(_, ns)| ns.as_ref().map_err(Clone::clone))
     }

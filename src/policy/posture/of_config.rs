@@ -6,8 +6,8 @@ use std::path::Path;
 use oci_spec::runtime::LinuxSeccompAction;
 
 use super::{
-    Aspect, DeviceView, Machine, MountView, Namespace, OpenDevice, Origin, Place, Posture, Root, Seccomp,
-    TerminalView, User,
+    Aspect, DeviceView, MachineFacts, MountView, NamespaceView, OpenDevice, Origin, Place, Posture, RootView,
+    SeccompView, TerminalView, UserView,
 };
 use crate::cgroup::devices::DEFAULT_RULES;
 use crate::config::{Config, DeviceRule, LinuxSeccomp, Mount, Process, Resources, Terminal};
@@ -42,7 +42,7 @@ const POINTERS: [(Aspect, &str); 23] = [
 
 impl Posture {
     /// What `config` asks for on this machine. Nothing is looked up.
-    pub fn of_config(config: &Config, machine: Machine) -> Self {
+    pub fn of_config(config: &Config, machine: MachineFacts) -> Self {
         let process = config.process.as_ref();
         let of = |what: &str| format!("the config has no process, and so no {what}");
         let hardening = &config.hardening;
@@ -123,11 +123,11 @@ fn places(config: &Config) -> BTreeMap<Aspect, Place> {
     places
 }
 
-fn user(process: &Process) -> User {
+fn user(process: &Process) -> UserView {
     let mut groups = process.user.additional_gids.clone();
     groups.sort_unstable();
     groups.dedup();
-    User { uid: process.user.uid, gid: process.user.gid, groups }
+    UserView { uid: process.user.uid, gid: process.user.gid, groups }
 }
 
 /// A profile whose only answer is "allowed" is no filter.
@@ -137,15 +137,15 @@ fn filters(profile: &LinuxSeccomp) -> bool {
         || profile.syscalls().iter().flatten().any(|rule| !passes(rule.action()))
 }
 
-fn seccomp(config: &Config) -> Seccomp {
+fn seccomp(config: &Config) -> SeccompView {
     let written = config.seccomp.as_ref().is_some_and(filters);
     let hardening = &config.hardening;
     let count = usize::from(written) + usize::from(hardening.builtin_seccomp) + hardening.guards.len();
     // The guards stand beside the built-in profile; alone they are not what the rule asks for.
     if written || hardening.builtin_seccomp {
-        Seccomp::Filters(u32::try_from(count).unwrap_or(u32::MAX))
+        SeccompView::Filters(u32::try_from(count).unwrap_or(u32::MAX))
     } else {
-        Seccomp::Off
+        SeccompView::Off
     }
 }
 
@@ -154,21 +154,21 @@ fn label(process: &Process) -> Option<String> {
     some(&process.selinux_label).or_else(|| some(&process.apparmor_profile))
 }
 
-fn namespaces(config: &Config) -> Vec<(NsKind, super::Known<Namespace>)> {
+fn namespaces(config: &Config) -> Vec<(NsKind, super::Known<NamespaceView>)> {
     let rows = NAMESPACES.iter().filter(|row| row.kind != NsKind::Time);
     rows.map(|row| {
         let ns = match config.namespace(row.kind) {
-            None => Namespace::Host,
-            Some(ns) => ns.path.clone().map_or(Namespace::Own, Namespace::Joined),
+            None => NamespaceView::Host,
+            Some(ns) => ns.path.clone().map_or(NamespaceView::Own, NamespaceView::Joined),
         };
         (row.kind, Ok(ns))
     })
     .collect()
 }
 
-fn root(config: &Config) -> Root {
+fn root(config: &Config) -> RootView {
     let attrs = config.hardening.root_attrs;
-    Root {
+    RootView {
         readonly: config.root.readonly,
         nosuid: attrs & libc::MOUNT_ATTR_NOSUID != 0,
         nodev: attrs & libc::MOUNT_ATTR_NODEV != 0,

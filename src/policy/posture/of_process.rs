@@ -8,24 +8,24 @@ use std::path::{Path, PathBuf};
 use super::host_paths::{host_path, is_shared};
 use super::process_files::Files;
 use super::{
-    Aspect, DeviceView, Known, Machine, MountView, Namespace, Origin, Peer, Place, Posture, Root, Seccomp,
-    TerminalView, User, process_limits,
+    Aspect, DeviceView, Known, MachineFacts, MountView, NamespaceView, Origin, Peer, Place, Posture,
+    RootView, SeccompView, TerminalView, UserView, process_limits,
 };
 use crate::config::defaults::{MASKED, READONLY};
 use crate::config::{Capabilities, IdMap, idmap};
 use crate::error::Result;
-use crate::host::mountinfo::{Entry, entries};
+use crate::host::mountinfo::{MountInfo, entries};
 use crate::tables::capabilities::CapSet;
 use crate::tables::namespaces::{NAMESPACES, NsKind};
 
 /// The id that stands for every id without a mapping (user_namespaces(7)).
 const OVERFLOW: u32 = 65534;
 
-type Status = Known<BTreeMap<String, (String, Place)>>;
+type StatusFields = Known<BTreeMap<String, (String, Place)>>;
 
 impl Posture {
     /// What the process `pid` has. `paths` are looked at beside the default ones: whether they are covered or read-only.
-    pub fn of_process(pid: i32, machine: Machine, paths: &[PathBuf]) -> Result<Self> {
+    pub fn of_process(pid: i32, machine: MachineFacts, paths: &[PathBuf]) -> Result<Self> {
         let files = Files::open(pid)?;
         let status = files.status();
         let (uid_maps, gid_maps) = (maps(&files, "uid_map"), maps(&files, "gid_map"));
@@ -34,8 +34,8 @@ impl Posture {
         let pts = all.as_ref().ok().and_then(|all| devpts(all));
         let namespaces = namespaces(&files);
         let kind =
-            |kind| namespaces.iter().find(|(k, _)| *k == kind).map(|(_, ns): &(_, Known<Namespace>)| ns);
-        let own_pids = kind(NsKind::Pid) == Some(&Ok(Namespace::Own));
+            |kind| namespaces.iter().find(|(k, _)| *k == kind).map(|(_, ns): &(_, Known<NamespaceView>)| ns);
+        let own_pids = kind(NsKind::Pid) == Some(&Ok(NamespaceView::Own));
         let mut posture = Posture {
             origin: Origin::Process(pid),
             user: user(&status, &uid_maps, &gid_maps),
@@ -86,7 +86,7 @@ impl Posture {
     }
 }
 
-fn places(files: &Files, status: &Status, all: &Known<Vec<Entry>>) -> BTreeMap<Aspect, Place> {
+fn places(files: &Files, status: &StatusFields, all: &Known<Vec<MountInfo>>) -> BTreeMap<Aspect, Place> {
     let lines = [
         (Aspect::User, "Uid"),
         (Aspect::Capabilities, "CapBnd"),
@@ -121,7 +121,7 @@ fn places(files: &Files, status: &Status, all: &Known<Vec<Entry>>) -> BTreeMap<A
     places
 }
 
-fn field<'a>(status: &'a Status, name: &str) -> Known<&'a str> {
+fn field<'a>(status: &'a StatusFields, name: &str) -> Known<&'a str> {
     let status = status.as_ref().map_err(Clone::clone)?;
     status.get(name).map(|(value, _)| value.as_str()).ok_or_else(|| format!("this kernel shows no {name}"))
 }
@@ -135,7 +135,7 @@ fn inside(maps: &[IdMap], host: u32) -> u32 {
     idmap::to_container(maps, host).unwrap_or(OVERFLOW)
 }
 
-fn user(status: &Status, uids: &Known<Vec<IdMap>>, gids: &Known<Vec<IdMap>>) -> Known<User> {
+fn user(status: &StatusFields, uids: &Known<Vec<IdMap>>, gids: &Known<Vec<IdMap>>) -> Known<UserView> {
     let (uids, gids) = (uids.as_ref().map_err(Clone::clone)?, gids.as_ref().map_err(Clone::clone)?);
     let ids = |name: &str| -> Known<Vec<u32>> {
         Ok(field(status, name)?.split_whitespace().filter_map(|n| n.parse().ok()).collect())
@@ -144,14 +144,14 @@ fn user(status: &Status, uids: &Known<Vec<IdMap>>, gids: &Known<Vec<IdMap>>) -> 
     let mut groups: Vec<u32> = ids("Groups")?.iter().map(|gid| inside(gids, *gid)).collect();
     groups.sort_unstable();
     groups.dedup();
-    Ok(User {
+    Ok(UserView {
         uid: inside(uids, effective(ids("Uid")?)?),
         gid: inside(gids, effective(ids("Gid")?)?),
         groups,
     })
 }
 
-fn capabilities(status: &Status) -> Known<Capabilities> {
+fn capabilities(status: &StatusFields) -> Known<Capabilities> {
     let set = |name: &str| {
         let text = field(status, name)?;
         u64::from_str_radix(text, 16).map(CapSet).map_err(|e| format!("{name} {text:?}: {e}"))
@@ -165,15 +165,15 @@ fn capabilities(status: &Status) -> Known<Capabilities> {
     })
 }
 
-fn seccomp(status: &Status) -> Known<Seccomp> {
+fn seccomp(status: &StatusFields) -> Known<SeccompView> {
     if field(status, "Seccomp")? != "2" {
-        return Ok(Seccomp::Off);
+        return Ok(SeccompView::Off);
     }
     // Linux 5.9 counts them.
-    Ok(Seccomp::Filters(field(status, "Seccomp_filters").ok().and_then(|n| n.parse().ok()).unwrap_or(0)))
+    Ok(SeccompView::Filters(field(status, "Seccomp_filters").ok().and_then(|n| n.parse().ok()).unwrap_or(0)))
 }
 
-fn label(files: &Files, machine: Machine) -> Known<Option<String>> {
+fn label(files: &Files, machine: MachineFacts) -> Known<Option<String>> {
     if !machine.apparmor && !machine.selinux {
         return Ok(None);
     }
@@ -186,7 +186,7 @@ fn label(files: &Files, machine: Machine) -> Known<Option<String>> {
 }
 
 /// Process 1 has the host's namespaces; where its links cannot be read, the reader's own stand for them.
-fn namespaces(files: &Files) -> Vec<(NsKind, Known<Namespace>)> {
+fn namespaces(files: &Files) -> Vec<(NsKind, Known<NamespaceView>)> {
     let host = |name: &str| {
         std::fs::read_link(format!("/proc/1/ns/{name}"))
             .or_else(|_| std::fs::read_link(format!("/proc/self/ns/{name}")))
@@ -195,22 +195,22 @@ fn namespaces(files: &Files) -> Vec<(NsKind, Known<Namespace>)> {
     let rows = NAMESPACES.iter().filter(|row| row.kind != NsKind::Time);
     rows.map(|row| {
         let same = files.link(&format!("ns/{}", row.proc)).and_then(|own| Ok(own == host(row.proc)?));
-        (row.kind, same.map(|same| if same { Namespace::Host } else { Namespace::Own }))
+        (row.kind, same.map(|same| if same { NamespaceView::Host } else { NamespaceView::Own }))
     })
     .collect()
 }
 
-fn host_mounts() -> Vec<Entry> {
+fn host_mounts() -> Vec<MountInfo> {
     let read = |pid: &str| std::fs::read(format!("/proc/{pid}/mountinfo"));
     read("1").or_else(|_| read("self")).map(|text| entries(&text)).unwrap_or_default()
 }
 
 /// The last mount at `/` is the one that is seen.
-fn root_entry(all: &[Entry]) -> Option<&Entry> {
+fn root_entry(all: &[MountInfo]) -> Option<&MountInfo> {
     all.iter().rev().find(|e| e.at == Path::new("/"))
 }
 
-fn attrs(entry: &Entry) -> u64 {
+fn attrs(entry: &MountInfo) -> u64 {
     let words = [
         ("ro", libc::MOUNT_ATTR_RDONLY),
         ("nosuid", libc::MOUNT_ATTR_NOSUID),
@@ -222,18 +222,18 @@ fn attrs(entry: &Entry) -> u64 {
     if entry.fs_options.iter().any(|o| o == "ro") { set | libc::MOUNT_ATTR_RDONLY } else { set }
 }
 
-fn root(all: &Known<Vec<Entry>>) -> Known<Root> {
+fn root(all: &Known<Vec<MountInfo>>) -> Known<RootView> {
     let all = all.as_ref().map_err(Clone::clone)?;
     let attrs = root_entry(all).map(attrs).ok_or_else(|| "mountinfo names no mount at /".to_string())?;
     let has = |bit| attrs & bit != 0;
-    Ok(Root {
+    Ok(RootView {
         readonly: has(libc::MOUNT_ATTR_RDONLY),
         nosuid: has(libc::MOUNT_ATTR_NOSUID),
         nodev: has(libc::MOUNT_ATTR_NODEV),
     })
 }
 
-fn mounts(files: &Files, all: &[Entry], host: &[Entry]) -> Vec<MountView> {
+fn mounts(files: &Files, all: &[MountInfo], host: &[MountInfo]) -> Vec<MountView> {
     let mut views: Vec<MountView> = Vec::new();
     for entry in all.iter().filter(|e| e.at != Path::new("/")) {
         let source = host_path(entry, host);
@@ -261,7 +261,7 @@ fn mounts(files: &Files, all: &[Entry], host: &[Entry]) -> Vec<MountView> {
 /// Which of the paths are covered by a mount of their own (or read-only), or are not there at all.
 fn covered(
     files: &Files,
-    all: &Known<Vec<Entry>>,
+    all: &Known<Vec<MountInfo>>,
     usual: &[&str],
     more: &[PathBuf],
     readonly: bool,
@@ -318,7 +318,7 @@ fn strings(files: &Files, file: &str) -> Known<Vec<String>> {
 }
 
 /// The device of the container's own devpts.
-fn devpts(all: &[Entry]) -> Option<String> {
+fn devpts(all: &[MountInfo]) -> Option<String> {
     all.iter().rev().find(|e| e.fs_type == "devpts" && e.at.starts_with("/dev")).map(|e| e.device.clone())
 }
 

@@ -37,7 +37,7 @@ pub fn of(pid: i32, keys: &[String]) -> Known<Vec<(String, String)>> {
     Ok(known.map(|(key, value)| (key.clone(), String::from_utf8_lossy(value).trim().to_string())).collect())
 }
 
-fn join(pidfd: i32) -> crate::sys::Result<()> {
+fn join(pidfd: i32) -> crate::sys::SysResult<()> {
     let flags = |kinds: &[NsKind]| kinds.iter().fold(0, |bits, kind| bits | kind.row().flag);
     let plain = flags(&[NsKind::Net, NsKind::Ipc, NsKind::Uts]);
     // EINVAL: it is in this process's own user namespace, which cannot be joined again.
@@ -47,7 +47,7 @@ fn join(pidfd: i32) -> crate::sys::Result<()> {
     }
 }
 
-fn write_value(fd: i32, key: &str) -> crate::sys::Result<()> {
+fn write_value(fd: i32, key: &str) -> crate::sys::SysResult<()> {
     let path = format!("/proc/sys/{}", key.replace('.', "/"));
     let mut bytes = read::value(path).map_or_else(|_| vec![NONE], String::into_bytes);
     bytes.push(END);

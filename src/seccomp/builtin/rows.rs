@@ -4,7 +4,7 @@ use crate::seccomp::bpf::Cond;
 
 /// The action for the system calls of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
+pub enum SyscallAction {
     /// The call is executed.
     Allow,
     /// The call fails with this errno and is not executed.
@@ -30,16 +30,16 @@ pub struct Group {
     /// With this capability in the bounding set, `syscalls` are allowed regardless of `action`.
     pub caps: Option<Cap>,
     /// Action for `syscalls`.
-    pub action: Action,
+    pub action: SyscallAction,
     /// System calls that are decided by their number alone.
     pub syscalls: &'static [&'static str],
     /// System calls that are decided by their arguments.
-    pub rules: &'static [Rule],
+    pub rules: &'static [ArgumentRule],
 }
 
 /// One rule of the argument table; the last rule of each system call is unconditional.
 #[derive(Debug)]
-pub struct Rule {
+pub struct ArgumentRule {
     /// The system call.
     pub syscall: &'static str,
     /// The rule applies only with this capability in the bounding set.
@@ -47,5 +47,5 @@ pub struct Rule {
     /// All of these must hold; empty: always.
     pub when: &'static [Cond],
     /// Action if they hold.
-    pub action: Action,
+    pub action: SyscallAction,
 }

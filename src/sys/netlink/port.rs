@@ -1,7 +1,7 @@
 //! Ports of bridges: whether one is isolated from the others (bridge(8), `isolated`).
 
 use super::{IFINFO_HEADER, Netlink, attribute, half, ifinfo, word, zero_terminated};
-use crate::sys::{Errno, Result};
+use crate::sys::{Errno, SysResult};
 
 /// linux/if_link.h: attributes of a device, of its kind, and of a bridge's port.
 const IFLA_LINKINFO: u16 = 18;
@@ -22,7 +22,7 @@ pub struct Port {
 
 impl Netlink {
     /// The port that the device `name` is of a bridge; `None` where it is of none.
-    pub fn port(&mut self, name: &str) -> Result<Option<Port>> {
+    pub fn port(&mut self, name: &str) -> SysResult<Option<Port>> {
         let mut found = None;
         let mut body = ifinfo(0, 0, 0);
         attribute(&mut body, libc::IFLA_IFNAME, &zero_terminated(name));
@@ -36,7 +36,7 @@ impl Netlink {
     }
 
     /// Isolates the port with this index.
-    pub fn isolate(&mut self, index: i32) -> Result<()> {
+    pub fn isolate(&mut self, index: i32) -> SysResult<()> {
         let mut body = ifinfo(index, 0, 0);
         body[0] = libc::AF_BRIDGE as u8;
         let mut port = Vec::new();
@@ -46,7 +46,7 @@ impl Netlink {
     }
 
     /// Isolates the port that the device `name` is, and reads back that it is; whether it is a port.
-    pub fn isolated(&mut self, name: &str) -> Result<bool> {
+    pub fn isolated(&mut self, name: &str) -> SysResult<bool> {
         let Some(port) = self.port(name)? else { return Ok(false) };
         if !port.isolated {
             self.isolate(port.index)?;

@@ -2,21 +2,21 @@ use super::*;
 
 #[test]
 fn annotations_are_gvariant_text() {
-    let text = |s: &str| Value::Text(s.into());
+    let text = |s: &str| BusValue::Text(s.into());
     for (from, to) in [
-        ("true", Value::Bool(true)),
-        ("15", Value::I32(15)),
-        ("-1", Value::I32(-1)),
-        ("uint64 10000000", Value::U64(10_000_000)),
-        ("@t 7", Value::U64(7)),
-        ("byte 0x", Value::Byte(0)),
-        ("1.5", Value::Double(1.5f64.to_bits())),
+        ("true", BusValue::Bool(true)),
+        ("15", BusValue::I32(15)),
+        ("-1", BusValue::I32(-1)),
+        ("uint64 10000000", BusValue::U64(10_000_000)),
+        ("@t 7", BusValue::U64(7)),
+        ("byte 0x", BusValue::Byte(0)),
+        ("1.5", BusValue::Double(1.5f64.to_bits())),
         ("'a b'", text("a b")),
         (r#""it's""#, text("it's")),
         (r"'it\'s'", text("it's")),
-        ("['crio.service', \"b\"]", Value::texts(["crio.service", "b"])),
-        ("@as []", Value::texts([] as [&str; 0])),
-        ("[uint32 1, 2]", Value::Array("u".into(), vec![Value::U32(1), Value::U32(2)])),
+        ("['crio.service', \"b\"]", BusValue::texts(["crio.service", "b"])),
+        ("@as []", BusValue::texts([] as [&str; 0])),
+        ("[uint32 1, 2]", BusValue::Array("u".into(), vec![BusValue::U32(1), BusValue::U32(2)])),
     ] {
         if from == "byte 0x" {
             assert!(parse(from).is_err());
@@ -32,36 +32,42 @@ fn annotations_are_gvariant_text() {
 
 #[test]
 fn seconds_become_microseconds() {
-    assert_eq!(parse("5").unwrap().seconds_as_micros(), Some(Value::U64(5_000_000)));
-    assert_eq!(parse("0.5").unwrap().seconds_as_micros(), Some(Value::U64(500_000)));
+    assert_eq!(parse("5").unwrap().seconds_as_micros(), Some(BusValue::U64(5_000_000)));
+    assert_eq!(parse("0.5").unwrap().seconds_as_micros(), Some(BusValue::U64(500_000)));
     assert_eq!(parse("'5'").unwrap().seconds_as_micros(), None);
     assert_eq!(parse("-5").unwrap().seconds_as_micros(), None);
 }
 
 #[test]
 fn what_is_written_can_be_read() {
-    let value = Value::Array(
+    let value = BusValue::Array(
         "(sv)".into(),
         vec![
-            Value::Struct(vec![
-                Value::Text("PIDs".into()),
-                Value::Variant(Box::new(parse("[uint32 7]").unwrap())),
+            BusValue::Struct(vec![
+                BusValue::Text("PIDs".into()),
+                BusValue::Variant(Box::new(parse("[uint32 7]").unwrap())),
             ]),
-            Value::Struct(vec![Value::Text("Delegate".into()), Value::Variant(Box::new(Value::Bool(true)))]),
-            Value::Struct(vec![Value::Text("T".into()), Value::Variant(Box::new(Value::U64(1 << 40)))]),
+            BusValue::Struct(vec![
+                BusValue::Text("Delegate".into()),
+                BusValue::Variant(Box::new(BusValue::Bool(true))),
+            ]),
+            BusValue::Struct(vec![
+                BusValue::Text("T".into()),
+                BusValue::Variant(Box::new(BusValue::U64(1 << 40))),
+            ]),
         ],
     );
     let mut writer = Writer::default();
-    writer.put(&Value::Byte(1));
+    writer.put(&BusValue::Byte(1));
     writer.put(&value);
-    let mut reader = Reader::new(&writer.0);
-    assert_eq!(reader.get("y", 0).unwrap().0, Value::Byte(1));
+    let mut reader = BusReader::new(&writer.0);
+    assert_eq!(reader.get("y", 0).unwrap().0, BusValue::Byte(1));
     assert_eq!(reader.get(&value.signature(), 0).unwrap(), (value, ""));
     // Cut short, or lying about its length, it is an error and no panic.
     for cut in 0..writer.0.len() {
-        let mut reader = Reader::new(&writer.0[..cut]);
+        let mut reader = BusReader::new(&writer.0[..cut]);
         let read = reader.get("y", 0).and_then(|_| reader.get("a(sv)", 0));
         assert!(read.is_err(), "{cut}");
     }
-    assert!(Reader::new(&[255; 16]).get("aaaa", 0).is_err());
+    assert!(BusReader::new(&[255; 16]).get("aaaa", 0).is_err());
 }
