@@ -1,8 +1,8 @@
-//! Test of the layers: a module imports only from layers below its own.
+//! Tests of the sources: a module imports only from layers below its own, and a type name has one meaning.
 //!
 //! The list is in the crate's documentation, lowest layer first. The test reads every path in the sources
 //! that starts with `crate`, `super` or `self`, in `use` statements and elsewhere, and compares it with the
-//! list.
+//! list. For the names it reads the declarations of types.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -213,4 +213,44 @@ fn paths_are_found_in_all_their_forms() {
         found,
         ["crate::a::b", "crate::a::c::D", "crate::a::c::self", "crate::a::e", "crate::h::i", "super::g"]
     );
+}
+
+/// The name of the type that a line declares: a struct, enum, union, trait or alias. An indented alias is an associated
+/// type, whose name its trait gives.
+fn declared(line: &str) -> Option<&str> {
+    let item = line.trim_start();
+    let item = match item.strip_prefix("pub") {
+        Some(rest) if rest.starts_with('(') => rest.split_once(") ")?.1,
+        Some(rest) => rest.trim_start(),
+        None => item,
+    };
+    let (keyword, rest) = item.strip_prefix("unsafe ").unwrap_or(item).split_once(' ')?;
+    let counts = match keyword {
+        "struct" | "enum" | "union" | "trait" => true,
+        "type" => !line.starts_with(' '),
+        _ => false,
+    };
+    let end = rest.find(|c: char| !(c.is_alphanumeric() || c == '_')).unwrap_or(rest.len());
+    Some(&rest[..end]).filter(|name| counts && name.starts_with(char::is_uppercase))
+}
+
+/// A reader who meets a type's name does not look up which module's it is.
+#[test]
+fn no_type_name_stands_twice() {
+    let mut files: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (module, code) in modules() {
+        for name in code.lines().filter_map(declared) {
+            files.entry(name.into()).or_default().push(module.join("::"));
+        }
+    }
+    assert!(files.len() > 400, "the declarations were not found");
+    let twice = files.iter().filter(|(_, at)| at.len() > 1);
+    let twice: Vec<_> = twice.map(|(name, at)| format!("{name}: {}", at.join(", "))).collect();
+    assert!(twice.is_empty(), "type names with two meanings:\n{}", twice.join("\n"));
+    let lines =
+        ["pub(in crate::x) struct A<T>(T);", "    pub enum B {", "type C = D;", "pub unsafe trait E {"];
+    assert_eq!(lines.map(declared), [Some("A"), Some("B"), Some("C"), Some("E")]);
+    let others =
+        ["    type Output = A;", "let kind = F {", "pub enum $name {", "impl G for H {", "use a::I;"];
+    assert!(others.iter().all(|line| declared(line).is_none()));
 }
