@@ -355,8 +355,12 @@ pub struct ExecArgs {
     /// Unix socket that receives a pidfd of the new process
     #[arg(long, value_name = "SOCKET")]
     pub pidfd_socket: Option<PathBuf>,
-    /// Run in a cgroup below the container's: [CONTROLLER[,CONTROLLER]...:]PATH; cgroup v2: only PATH
-    #[arg(long, value_name = "PATH")]
+    /// Cgroups below the container's, with the controllers that they are for.
+    #[arg(
+        long,
+        value_name = "PATH",
+        help = "Run in a cgroup below the container's: [CONTROLLER[,CONTROLLER]...:]PATH; cgroup v2: only PATH"
+    )]
     pub cgroup: Vec<String>,
     /// Unix socket that receives the terminal's master end
     #[arg(long, value_name = "SOCKET")]
@@ -370,8 +374,8 @@ pub struct ExecArgs {
     /// Allocate a terminal
     #[arg(long, short)]
     pub tty: bool,
-    /// UID[:GID]
-    #[arg(long, short, value_name = "UID[:GID]")]
+    /// The user and the group of the new process.
+    #[arg(long, short, value_name = "UID[:GID]", help = "UID[:GID]")]
     pub user: Option<String>,
     /// Supplementary groups
     #[arg(long, short = 'g', value_name = "GID")]

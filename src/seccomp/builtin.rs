@@ -8,8 +8,8 @@
 //! kernel's check.
 //!
 //! [`ArgumentRule`]s check arguments: the rules of one system call are tried in order and the first match decides.
-//! All of them compare C `int`s, of which the kernel reads only the low 32 bits. So all of them use [`int`]
-//! or [`bits`], which mask the high bits: `TIOCSTI | 1 << 32` is TIOCSTI.
+//! All of them compare C `int`s, of which the kernel reads only the low 32 bits. So all of them use `int`
+//! or `bits`, which mask the high bits: `TIOCSTI | 1 << 32` is TIOCSTI.
 
 mod rows;
 

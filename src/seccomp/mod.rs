@@ -1,9 +1,9 @@
 //! System call filters: from a profile to the BPF program for seccomp(2).
 //!
 //! There are two sources. The [built-in profile](builtin) is a table of groups, each with a reason. A
-//! [config's profile](profile) is translated with runc's semantics. Both become rules for
-//! [libseccomp](library), with a [prologue](bpf) in front for what the library cannot express. Compiling
-//! takes milliseconds, so the result is [cached](cache) between starts.
+//! config's profile (`profile`) is translated with runc's semantics. Both become rules for
+//! libseccomp (`library`), with a [prologue](bpf) in front for what the library cannot express. Compiling
+//! takes milliseconds, so the result is cached (`cache`) between starts.
 //!
 //! This module does not load filters: Init loads them, in one of the last rows of the plan.
 

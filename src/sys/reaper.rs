@@ -40,7 +40,7 @@ extern "C" fn forward(signal: libc::c_int) {
     };
 }
 
-/// From now on forwards every signal except [`OWN`]. execve(2) resets handlers, so the program has none.
+/// From now on forwards every signal except `OWN`. execve(2) resets handlers, so the program has none.
 pub fn forward_signals() -> SysResult<()> {
     // SAFETY: an all-zero sigaction is a valid one.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };

@@ -1,7 +1,7 @@
 //! `safebox tour`: from a plain fork and exec to a container, one layer at a time.
 //!
 //! Before each layer an attack succeeds. Then the tour shows the rows that the layer adds to the plan, and
-//! the same attack fails. The tour attacks only what it has created itself: [`world`]. A layer is a file of
+//! the same attack fails. The tour attacks only what it has created itself: `world`. A layer is a file of
 //! this folder: an attack, and a change of the config. The containers are real ones, made by `safebox run`,
 //! and the rows are those of `safebox explain`.
 
