@@ -25,26 +25,26 @@ fn main() -> Result<(), safebox::error::Error> {
     let (plan, _) = prepared.plan()?;
 
     for actor in [Actor::Runtime, Actor::Init] {
-        println!("{actor:8}{} rows", plan.steps.iter().filter(|s| s.actor == actor).count());
+        println!("{actor:8}{} rows", plan.rows.iter().filter(|s| s.actor == actor).count());
     }
-    let handovers = plan.steps.windows(2).filter(|w| w[0].actor != w[1].actor).count();
+    let handovers = plan.rows.windows(2).filter(|w| w[0].actor != w[1].actor).count();
     println!("the baton crosses {handovers} times\n");
 
     // Checks verify properties of the list: the executor accepts only a checked plan.
     let mut broken = Plan::clone(&plan);
-    broken.steps.truncate(broken.exec_row());
+    broken.rows.truncate(broken.exec_row());
     if let Err(e) = check::check(broken, PlanKind::Container { uts: true }) {
         println!("without its last row: {e}\n");
     }
     let pivot = plan
-        .steps
+        .rows
         .iter()
         .position(|s| matches!(s.action, Action::Root(RootOp::Pivot { .. })))
         .unwrap_or_default();
     println!("row {} leaves the host's tree, row {} executes\n", pivot + 1, plan.exec_row() + 1);
 
     // ... and every row states its reason.
-    for (i, step) in plan.steps.iter().enumerate().filter(|(i, _)| *i >= plan.exec_row().saturating_sub(6)) {
+    for (i, step) in plan.rows.iter().enumerate().filter(|(i, _)| *i >= plan.exec_row().saturating_sub(6)) {
         println!("{:4} {:8}{}\n     {:8}{}", i + 1, step.actor, step.action, "", step.action.why());
     }
     println!(

@@ -12,7 +12,7 @@ pub enum Error {
     /// The container does not exist, or its status does not allow the verb.
     State(StateError),
     /// A row of the plan failed.
-    Step(Box<StepError>),
+    Row(Box<RowError>),
     /// The container's program cannot be executed.
     Exec(ExecError),
     /// `run --until N` (or `q` at a `--step` prompt) stopped the launch; everything was undone.
@@ -62,7 +62,7 @@ impl fmt::Display for Error {
         match self {
             Error::Config(e) => f.write_str(&in_lines(&e.to_string())),
             Error::State(e) => e.fmt(f),
-            Error::Step(e) => e.fmt(f),
+            Error::Row(e) => e.fmt(f),
             Error::Exec(e) => f.write_str(&in_lines(&e.message)),
             Error::Stopped(row) => write!(f, "stopped before row {row}; everything was undone"),
             Error::Interrupted(signal) => {
@@ -243,7 +243,7 @@ impl ExecError {
 
 /// A failed row of the plan; all fields derive from the row and the errno.
 #[derive(Debug)]
-pub struct StepError {
+pub struct RowError {
     /// Number of the row, from 1, as in `explain`.
     pub row: usize,
     /// The actor that performed it.
@@ -262,7 +262,7 @@ pub struct StepError {
     pub hint: Option<&'static str>,
 }
 
-impl fmt::Display for StepError {
+impl fmt::Display for RowError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match &self.detail {
             Some(detail) => in_lines(detail),

@@ -21,7 +21,7 @@
 //! 3. `policy` hardens it by a table of rules and reports every change.
 //! 4. `cgroup`, `seccomp` and `host` translate the parts that depend on this machine.
 //! 5. `launch` opens the bundle, hardens the config and chooses cgroups; `plan::recipe` builds the list of
-//!    `plan::Step`s: the order of kernel operations is data. `plan::check` verifies properties of it,
+//!    `plan::Row`s: the order of kernel operations is data. `plan::check` verifies properties of it,
 //!    `plan::report` prints it (`safebox explain`), `page` renders it as HTML.
 //! 6. `perform` performs it: the runtime clones Init, a baton of sixteen bytes is passed at each change of the
 //!    actor, and Init finally executes the container's program.
@@ -122,7 +122,7 @@ pub mod tour;
 pub mod trail;
 
 #[doc(inline)]
-pub use audit::{About, Finding, Judgement, Report, audit};
+pub use audit::audit;
 #[doc(inline)]
 pub use cgroup::Manager;
 #[doc(inline)]
@@ -134,6 +134,14 @@ pub use lifecycle::account::{Account, Status};
 #[doc(inline)]
 pub use plan::{Plan, check::Checked};
 #[doc(inline)]
-pub use policy::{Evidence, Place, Policy, Severity, Verdict};
+pub use policy::Policy;
 #[doc(inline)]
 pub use sandbox::{Child, Exit, Output, Sandbox};
+
+pub mod report {
+    //! What [`audit`](crate::audit()) finds: a [`Report`] of findings, and their parts.
+    #[doc(inline)]
+    pub use crate::audit::{About, Finding, Judgement, Report};
+    #[doc(inline)]
+    pub use crate::policy::{Evidence, Place, Severity, Verdict};
+}

@@ -61,7 +61,7 @@ fn what_is_persisted_are_the_undos_of_the_plan() {
     for (i, case) in cases.enumerate() {
         let (prepared, _bundle) = prepared(&case);
         let plan = prepared.plan().unwrap_or_else(|e| panic!("{e}")).0;
-        let written = plan.steps.iter().find_map(|step| match &step.action {
+        let written = plan.rows.iter().find_map(|step| match &step.action {
             Action::State(StateOp::File { bytes, .. }) => Some(bytes.clone()),
             _ => None,
         });
@@ -70,7 +70,7 @@ fn what_is_persisted_are_the_undos_of_the_plan() {
         let undos = serde_json::to_value(plan.undos()).expect("undos");
         assert!(plan.undos().len() > 2, "case {i}: {undos}");
         assert_eq!(state["undo"], undos, "case {i}");
-        let created = plan.steps.iter().filter_map(|step| step.undo.as_ref());
+        let created = plan.rows.iter().filter_map(|step| step.undo.as_ref());
         assert!(created.into_iter().all(|undo| plan.undos().contains(undo)), "case {i}");
     }
 }
@@ -81,7 +81,7 @@ fn restricted() -> Case {
 }
 
 fn row(plan: &Plan, what: &str, is: fn(&Action) -> bool) -> usize {
-    plan.steps.iter().position(|s| is(&s.action)).unwrap_or_else(|| panic!("the plan has no row: {what}"))
+    plan.rows.iter().position(|s| is(&s.action)).unwrap_or_else(|| panic!("the plan has no row: {what}"))
 }
 
 /// One mutation: its name, the change, and the text of the refusal.
@@ -89,20 +89,20 @@ type Mutation = (&'static str, fn(&mut Plan), &'static str);
 
 fn remove(plan: &mut Plan, what: &str, is: fn(&Action) -> bool) {
     let row = row(plan, what, is);
-    plan.steps.remove(row);
+    plan.rows.remove(row);
 }
 
 /// Moves a row in front of another.
 fn put(plan: &mut Plan, what: fn(&Action) -> bool, before: fn(&Action) -> bool) {
     let from = row(plan, "the one that moves", what);
-    let step = plan.steps.remove(from);
+    let step = plan.rows.remove(from);
     let to = row(plan, "the place", before);
-    plan.steps.insert(to, step);
+    plan.rows.insert(to, step);
 }
 
 fn again(plan: &mut Plan, is: fn(&Action) -> bool) {
     let from = row(plan, "the one that comes twice", is);
-    plan.steps.insert(from, plan.steps[from].clone());
+    plan.rows.insert(from, plan.rows[from].clone());
 }
 
 #[track_caller]
@@ -120,17 +120,17 @@ fn refuses(plan: &Plan, kind: PlanKind, mutations: &[Mutation]) {
 
 /// Mutations of the tail that all programs share.
 const TAIL: &[Mutation] = &[
-    ("no exec", |p| drop(p.steps.pop()), "one exec"),
+    ("no exec", |p| drop(p.rows.pop()), "one exec"),
     ("two execs", |p| again(p, |a| matches!(a, Action::Exec(ExecOp::Exec { .. }))), "one exec"),
     (
         "descriptors stay open",
         |p| {
             while let Some(i) = p
-                .steps
+                .rows
                 .iter()
                 .position(|s| s.actor == Actor::Init && matches!(s.action, Action::Fd(FdOp::CloseFds { .. })))
             {
-                p.steps.remove(i);
+                p.rows.remove(i);
             }
         },
         "looks up a path while descriptors of the host are open",
@@ -181,19 +181,19 @@ const TAIL: &[Mutation] = &[
     (
         "a row after the filter",
         |p| {
-            let at = p.steps.len() - 1;
-            let step = p.steps[row(p, "Umask", |a| matches!(a, Action::Exec(ExecOp::Umask { .. })))].clone();
-            p.steps.insert(at, step);
+            let at = p.rows.len() - 1;
+            let step = p.rows[row(p, "Umask", |a| matches!(a, Action::Exec(ExecOp::Umask { .. })))].clone();
+            p.rows.insert(at, step);
         },
         "the filter must be last before exec",
     ),
-    ("a child without an undo", |p| p.steps.iter_mut().for_each(|s| s.undo = None), "has no undo"),
+    ("a child without an undo", |p| p.rows.iter_mut().for_each(|s| s.undo = None), "has no undo"),
     (
         "the baton goes to and fro",
         |p| {
-            let wait = p.steps[row(p, "Umask", |a| matches!(a, Action::Exec(ExecOp::Umask { .. })))].clone();
+            let wait = p.rows[row(p, "Umask", |a| matches!(a, Action::Exec(ExecOp::Umask { .. })))].clone();
             for actor in [Actor::Init, Actor::Runtime].repeat(8) {
-                p.steps.insert(0, safebox::plan::Step { actor, ..wait.clone() });
+                p.rows.insert(0, safebox::plan::Row { actor, ..wait.clone() });
             }
         },
         "handovers between actors",
@@ -221,16 +221,16 @@ fn each_mutation_of_an_exec_plan_is_refused() {
             (
                 "a host path inside",
                 |p| {
-                    let at = p.steps.len() - 1;
+                    let at = p.rows.len() - 1;
                     let to = p.slot("x");
                     let action = CgroupOp::Open { path: c"/sys/fs/cgroup".into(), to }.into();
-                    let step = safebox::plan::Step { actor: Actor::Init, action, undo: None, part: "" };
+                    let step = safebox::plan::Row { actor: Actor::Init, action, undo: None, part: "" };
                     // Before the filter, which must stay last.
                     let filter = p
-                        .steps
+                        .rows
                         .iter()
                         .position(|s| matches!(s.action, Action::Confine(ConfineOp::Seccomp { .. })));
-                    p.steps.insert(filter.unwrap_or(at), step);
+                    p.rows.insert(filter.unwrap_or(at), step);
                 },
                 "names a host path in the container's mount namespace",
             ),
@@ -269,7 +269,7 @@ fn each_mutation_of_a_container_plan_is_refused() {
     let mut named = plan;
     let host = NsOp::Hostname { name: c"x".into() }.into();
     let pivot = row(&named, "Pivot", |a| matches!(a, Action::Root(RootOp::Pivot { .. })));
-    named.steps.insert(pivot, safebox::plan::Step { actor: Actor::Init, action: host, undo: None, part: "" });
+    named.rows.insert(pivot, safebox::plan::Row { actor: Actor::Init, action: host, undo: None, part: "" });
     let error =
         check(named, PlanKind::Container { uts: false }).map(drop).expect_err("the host's name").to_string();
     assert!(error.contains("the UTS namespace is the host's"), "{error}");

@@ -264,7 +264,7 @@ fn the_id_changes_names_only() {
     let dir = bundle(&Case::default());
     let actions = |id: &str| -> Vec<_> {
         let plan = plan(dir.path(), &Case::default(), id);
-        plan.steps.iter().map(|s| (s.actor, std::mem::discriminant(&s.action), s.part)).collect()
+        plan.rows.iter().map(|s| (s.actor, std::mem::discriminant(&s.action), s.part)).collect()
     };
     assert_eq!(actions("one"), actions("another-2"));
 }

@@ -225,8 +225,8 @@ fn create_under_a_policy_file() {
     let mut launch = launch_of(&sb, Policy::Privileged, waiting());
     launch.enforcement = safebox::policy::enforce::Enforcement::load(Some(&file), None).expect("a policy");
     let plan = Plan::clone(&prepare(&launch).and_then(|p| p.plan()).unwrap_or_else(|e| panic!("{e}")).0);
-    let judged = |step: &safebox::plan::Step| format!("{:?}", step.action).contains("judged: true");
-    assert!(plan.steps.iter().any(judged), "the source was not judged");
+    let judged = |step: &safebox::plan::Row| format!("{:?}", step.action).contains("judged: true");
+    assert!(plan.rows.iter().any(judged), "the source was not judged");
     let file = file.to_string_lossy();
     traced_create(&sb, &["--policy-file", &file], &plan, |call| call);
 }
@@ -270,8 +270,8 @@ fn explain_prints_the_calls_of_run() {
     let printed: serde_json::Value = serde_json::from_str(&out.stdout).expect("JSON");
     let plan = plan(&sb, Policy::Restricted, foreground(&sb, Policy::Restricted));
     let steps = printed["steps"].as_array().expect("steps");
-    assert_eq!(steps.len(), plan.steps.len());
-    for (row, step) in steps.iter().zip(&plan.steps) {
+    assert_eq!(steps.len(), plan.rows.len());
+    for (row, step) in steps.iter().zip(&plan.rows) {
         assert_eq!(row["calls"], json!(step.action.calls()), "{row:#}");
         assert_eq!(row["actor"], json!(step.actor.to_string()));
     }

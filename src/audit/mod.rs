@@ -37,7 +37,7 @@ use crate::policy::{Evidence, MachineFacts, Place, Posture, RULES, Severity, Ver
 /// }"#
 /// .parse()?;
 /// let report = safebox::audit(&config)?;
-/// assert!(report.worst() >= Some(safebox::Severity::Medium));
+/// assert!(report.worst() >= Some(safebox::report::Severity::Medium));
 /// let findings = report.findings();
 /// let root = findings.iter().find(|finding| finding.rule.id == "non-root").expect("it runs as root");
 /// assert_eq!(root.pointer, Some("/process/user"));

@@ -29,12 +29,12 @@ impl ReservedName {
         let mut cx = Cx::new(plan.slots);
         cx.keep_lock = true;
         perform(&plan, &mut cx, control, &mut Helpers::default()).map_err(|e| match e {
-            Error::Step(e) if e.errno == Errno::EEXIST && e.call == crate::perform::Call::Rename.name() => {
+            Error::Row(e) if e.errno == Errno::EEXIST && e.call == crate::perform::Call::Rename.name() => {
                 StateError::Exists.into()
             }
             e => e,
         })?;
-        Ok(ReservedName { dir: dir.into(), lock: cx.fd(&lock), rows: plan.steps.len() })
+        Ok(ReservedName { dir: dir.into(), lock: cx.fd(&lock), rows: plan.rows.len() })
     }
 
     /// Gives the name to the launch that performs `plan`: from here on its undos free it.

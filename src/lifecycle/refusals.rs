@@ -45,7 +45,7 @@ impl Refusals {
             Some(Listens::Launcher(filter)) => Some(filter.clone()),
             _ => None,
         })?;
-        let listener = plan.steps.iter().find_map(|s| match &s.action {
+        let listener = plan.rows.iter().find_map(|s| match &s.action {
             Action::Confine(ConfineOp::SendListener { listener, agent: None, .. }) => Some(cx.fd(listener)),
             _ => None,
         })?;

@@ -9,7 +9,7 @@ use crate::sys::{fs, socket};
 /// The master end of the pty that Init made.
 pub fn receive_pty(socket_fd: i32, plan: &Plan, cx: &Cx) -> Result<i32, Error> {
     // This process's copy of Init's end would keep the socket open.
-    if let Some(slot) = plan.steps.iter().find_map(|s| match &s.action {
+    if let Some(slot) = plan.rows.iter().find_map(|s| match &s.action {
         crate::plan::Action::Fd(FdOp::SendPty { socket, .. }) => Some(socket),
         _ => None,
     }) {

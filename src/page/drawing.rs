@@ -32,8 +32,8 @@ fn figure(out: &mut String, title: &str, summary: &str, size: (usize, usize), bo
 fn namespaces(out: &mut String, plan: &Plan) {
     let mut new = 0;
     let mut joined = 0;
-    for step in &plan.steps {
-        match &step.action {
+    for row in &plan.rows {
+        match &row.action {
             Action::Clone(CloneOp::Init { namespaces, .. } | CloneOp::Plain { namespaces })
             | Action::Clone(CloneOp::Sibling { namespaces, .. })
             | Action::Ns(NsOp::Unshare { namespaces, .. }) => new |= namespaces,
@@ -67,8 +67,8 @@ fn namespaces(out: &mut String, plan: &Plan) {
 /// Id ranges: (first inside, first outside, count).
 fn ranges(plan: &Plan, file: &str, tool: &str) -> Vec<(u64, u64, u64)> {
     let mut ranges = Vec::new();
-    for step in &plan.steps {
-        match &step.action {
+    for row in &plan.rows {
+        match &row.action {
             Action::User(UserOp::WriteMap { file: name, value }) if *name == file => {
                 let text = String::from_utf8_lossy(value);
                 let numbers = |line: &str| -> Vec<u64> {
@@ -117,8 +117,8 @@ fn mounts(plan: &Plan) -> Vec<Branch> {
         found.retain(|(there, _)| *there != path);
         found.push((path, what));
     };
-    for step in &plan.steps {
-        match &step.action {
+    for row in &plan.rows {
+        match &row.action {
             Action::Root(RootOp::Attach { .. }) | Action::Root(RootOp::CriuDir { .. }) => {
                 add("/".into(), "the rootfs".into())
             }
@@ -154,8 +154,8 @@ fn readonly(change: &SetAttr) -> bool {
 
 fn cgroups(plan: &Plan) -> Vec<Branch> {
     let mut lines: Vec<Branch> = Vec::new();
-    for step in &plan.steps {
-        match &step.action {
+    for row in &plan.rows {
+        match &row.action {
             Action::Cgroup(CgroupOp::Dir { path, .. })
             | Action::Cgroup(CgroupOp::Joinable { path, .. })
             | Action::Cgroup(CgroupOp::InScope { path, .. }) => {
@@ -168,7 +168,7 @@ fn cgroups(plan: &Plan) -> Vec<Branch> {
                 let path = show(path);
                 let (dir, file) = path.rsplit_once('/').unwrap_or(("", &path));
                 let value = String::from_utf8_lossy(value);
-                let meaning = step.action.note().map(|n| format!(" {n}")).unwrap_or_default();
+                let meaning = row.action.note().map(|n| format!(" {n}")).unwrap_or_default();
                 let line = (1, file.to_string(), format!("{}{meaning}", value.trim_end().replace('\n', " ")));
                 // Below its own cgroup, if that is one of the container's.
                 let group = lines.iter().rposition(|(depth, name, _)| *depth == 0 && name == dir);

@@ -74,7 +74,7 @@ fn head(out: &mut String, title: &str) {
 
 fn summary(first: &NamedPlan<'_>, second: Option<&NamedPlan<'_>>) -> String {
     let of = |named: &NamedPlan<'_>| {
-        let rows = &named.plan.steps;
+        let rows = &named.plan.rows;
         let turns = rows.windows(2).filter(|w| w[0].actor != w[1].actor).count();
         let plural = if turns == 1 { "" } else { "s" };
         format!("{} rows, {turns} handover{plural} between processes", rows.len())
@@ -88,7 +88,7 @@ fn summary(first: &NamedPlan<'_>, second: Option<&NamedPlan<'_>>) -> String {
 }
 
 fn tools(out: &mut String, first: &NamedPlan<'_>, second: Option<&NamedPlan<'_>>) {
-    let steps = || [Some(first), second].into_iter().flatten().flat_map(|n| &n.plan.steps);
+    let steps = || [Some(first), second].into_iter().flatten().flat_map(|n| &n.plan.rows);
     out.put("<form class=tools role=search aria-label=\"Filter rows\" hidden>");
     out.put("<label>Search <input type=search id=q autocomplete=off spellcheck=false></label>");
     let mut select = |id: &str, label: &str, values: Vec<String>| {
@@ -148,7 +148,7 @@ fn layers(out: &mut String, first: &NamedPlan<'_>, second: Option<&NamedPlan<'_>
     }
     out.put("</tr></thead><tbody>");
     for row in LAYERS.iter().filter(|row| !row.stops.is_empty()) {
-        let count = |n: &NamedPlan<'_>| n.plan.steps.iter().filter(|s| s.action.layer() == row.layer).count();
+        let count = |n: &NamedPlan<'_>| n.plan.rows.iter().filter(|s| s.action.layer() == row.layer).count();
         let counts: Vec<_> = [Some(first), second].into_iter().flatten().map(count).collect();
         let missing = if counts.contains(&0) { " class=missing" } else { "" };
         write!(

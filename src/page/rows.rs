@@ -5,16 +5,16 @@ use std::fmt::Write;
 use super::html::{Html, text};
 use super::{NamedPlan, sources};
 use crate::plan::report::{DiffSide, sides};
-use crate::plan::{Action, Actor, Plan, Step};
+use crate::plan::{Action, Actor, Plan, Row};
 
 /// One line of the page: the rows of each plan in it.
 struct PageLine<'a> {
-    cells: [Option<(usize, &'a Step)>; 2],
+    cells: [Option<(usize, &'a Row)>; 2],
     both: bool,
 }
 
 impl<'a> PageLine<'a> {
-    fn step(&self) -> Option<&'a Step> {
+    fn step(&self) -> Option<&'a Row> {
         self.cells.iter().flatten().next().map(|(_, step)| *step)
     }
 }
@@ -55,10 +55,10 @@ pub fn rows(out: &mut String, first: &NamedPlan<'_>, second: Option<&NamedPlan<'
 
 fn lines<'a>(first: &'a Plan, second: Option<&'a Plan>) -> Vec<PageLine<'a>> {
     let Some(second) = second else {
-        let rows = first.steps.iter().enumerate();
+        let rows = first.rows.iter().enumerate();
         return rows.map(|row| PageLine { cells: [Some(row), None], both: true }).collect();
     };
-    let cell = |plan: &'a Plan, i: usize| Some((i, &plan.steps[i]));
+    let cell = |plan: &'a Plan, i: usize| Some((i, &plan.rows[i]));
     let line = |side| match side {
         DiffSide::First(i) => PageLine { cells: [cell(first, i), None], both: false },
         DiffSide::Second(j) => PageLine { cells: [None, cell(second, j)], both: false },
@@ -118,7 +118,7 @@ fn put_row(
     out: &mut String,
     i: usize,
     name: &str,
-    step: &Step,
+    step: &Row,
     (side, only): (usize, Option<&str>),
     remedies: bool,
 ) {

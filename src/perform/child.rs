@@ -12,7 +12,7 @@ pub(super) fn child(plan: &Plan, cx: &mut Cx) -> ! {
     let Ok(Some(Baton::Turn { next, .. })) = Baton::receive(cx.baton) else { process::exit_now(1) };
     let mut i = next as usize;
     loop {
-        let Some(step) = plan.steps.get(i) else { process::exit_now(1) };
+        let Some(step) = plan.rows.get(i) else { process::exit_now(1) };
         if step.actor != cx.me {
             hand_back(cx, i, plan.brings(i));
             let Ok(Some(Baton::Turn { next, .. })) = receive(cx) else { process::exit_now(1) };
@@ -81,7 +81,7 @@ fn fail(plan: &Plan, cx: &Cx, row: usize, errno: Errno) -> ! {
         crate::perform::interpreter::show_root(cx, report);
     }
     if !reported
-        && let Some(slot) = plan.steps.iter().find_map(|s| match &s.action {
+        && let Some(slot) = plan.rows.iter().find_map(|s| match &s.action {
             Action::Exec(ExecOp::AwaitStart { report, .. }) => Some(report),
             _ => None,
         })

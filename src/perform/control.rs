@@ -46,7 +46,7 @@ impl WantedRow {
     fn is(&self, plan: &Plan, row: usize) -> bool {
         match self {
             WantedRow::Index(index) => *index == row,
-            WantedRow::Name(name) => plan.steps[row].action.name() == *name,
+            WantedRow::Name(name) => plan.rows[row].action.name() == *name,
         }
     }
 
@@ -150,7 +150,7 @@ impl Control {
     }
 
     fn prompt(&mut self, plan: &Plan, row: usize) -> RowVerdict {
-        let step = &plan.steps[row];
+        let step = &plan.rows[row];
         if self.skip == Some(step.part) {
             return RowVerdict::Go;
         }

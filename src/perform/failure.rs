@@ -1,6 +1,6 @@
 //! A plan that failed: the undo of the failed row, and the report.
 
-use crate::error::{Error, StepError};
+use crate::error::{Error, RowError};
 use crate::perform::{Call, Cx};
 use crate::plan::ops::{Action, CgroupOp, CloneOp, StateOp};
 use crate::plan::{Plan, Undo};
@@ -26,7 +26,7 @@ pub(super) fn half_done(plan: &Plan, failure: Failure) -> Option<Undo> {
     | Failure::Stopped(row)
     | Failure::Interrupted(row, _)
     | Failure::ChildDied(row)) = failure;
-    let step = plan.steps.get(row)?;
+    let step = plan.rows.get(row)?;
     let others = |a: &Action| {
         matches!(
             a,
@@ -50,17 +50,17 @@ fn died(plan: &Plan, row: usize, undo: &crate::perform::undo::Undone) -> Error {
         None => "gone".into(),
     };
     let born_in =
-        |s: &crate::plan::Step| matches!(s.action, Action::Clone(CloneOp::Init { cgroup: Some(_), .. }));
+        |s: &crate::plan::Row| matches!(s.action, Action::Clone(CloneOp::Init { cgroup: Some(_), .. }));
     let likely = if undo.oom_kills > 0 {
         "; the memory limit is too small even to build the container"
-    } else if undo.exit == Some(process::ProcessExit::Signal(libc::SIGKILL)) && plan.steps.iter().any(born_in)
+    } else if undo.exit == Some(process::ProcessExit::Signal(libc::SIGKILL)) && plan.rows.iter().any(born_in)
     {
         // Seen with Linux 6.1: clone3(2) takes the parent group's count of kills for the new group's.
         "; if cgroup.kill was ever written to in the cgroup that safebox runs in, kernels kill what is cloned from there into another: run it in a new one"
     } else {
         ""
     };
-    let step = plan.steps.get(row).map(|s| s.action.to_string()).unwrap_or_default();
+    let step = plan.rows.get(row).map(|s| s.action.to_string()).unwrap_or_default();
     Error::msg(format!(
         "the container process was {how} before it could start, at or after step {}: {step}{likely}",
         row + 1
@@ -85,7 +85,7 @@ pub(super) fn explain(plan: &Plan, cx: &Cx, failure: Failure, undo: crate::perfo
         Failure::Interrupted(_, signal) => Error::Interrupted(signal),
         Failure::ChildDied(row) => died(plan, row, &undo),
         Failure::Row(row, errno, call) => {
-            let Some(step) = plan.steps.get(row) else {
+            let Some(step) = plan.rows.get(row) else {
                 return Error::msg("a row that is not in the plan failed");
             };
             if let Some(e) = crate::perform::hints::exec_error(plan, row, cx, errno, call) {
@@ -94,7 +94,7 @@ pub(super) fn explain(plan: &Plan, cx: &Cx, failure: Failure, undo: crate::perfo
             let below = crate::perform::idmap_failure::culprit(plan, cx, &step.action);
             let place = crate::perform::hints::destination(plan, &step.action)
                 .map_or_else(String::new, |place| format!(" (for the mount at {place})"));
-            Error::Step(Box::new(StepError {
+            Error::Row(Box::new(RowError {
                 row: row + 1,
                 actor: step.actor.name(),
                 action: format!("{}{place}", step.action),

@@ -16,7 +16,7 @@ pub fn destination(plan: &Plan, action: &Action) -> Option<String> {
     else {
         return None;
     };
-    plan.steps.iter().find_map(|step| match &step.action {
+    plan.rows.iter().find_map(|step| match &step.action {
         Action::Mount(MountOp::Move { tree: moved, target, .. }) if moved == tree => {
             Some(format!("/{}", show(&target.path)))
         }
@@ -30,7 +30,7 @@ pub fn refused(plan: &Plan, row: usize, errno: Errno, call: Call) -> Option<&'st
     if call == Call::Injected {
         return None;
     }
-    let before = |wanted: fn(&Action) -> bool| plan.steps[..row].iter().any(|s| wanted(&s.action));
+    let before = |wanted: fn(&Action) -> bool| plan.rows[..row].iter().any(|s| wanted(&s.action));
     if !before(|a| matches!(a, Action::Confine(ConfineOp::Seccomp { .. })))
         || !matches!(errno, Errno::EPERM | Errno::ENOSYS)
     {
@@ -89,14 +89,14 @@ fn denied(name: &str, uid: Option<u32>, call: Call) -> ExecError {
 
 /// The words of runc and Docker for a program that cannot be executed.
 pub fn exec_error(plan: &Plan, row: usize, cx: &Cx, errno: Errno, call: Call) -> Option<ExecError> {
-    let step = plan.steps.get(row).filter(|_| call != Call::Injected)?;
+    let step = plan.rows.get(row).filter(|_| call != Call::Injected)?;
     // A filter that is in force before the lookup is reported as for any other row.
     let reported = call.is_refused_link() || refused(plan, row, errno, call).is_some();
     if matches!(step.action, Action::Exec(ExecOp::FindProgram { .. })) && reported {
         return None;
     }
     let name = program(plan)?;
-    let uid = plan.steps.iter().find_map(|s| match s.action {
+    let uid = plan.rows.iter().find_map(|s| match s.action {
         Action::Cred(CredOp::SetUid { uid }) => Some(uid),
         _ => None,
     });
@@ -118,7 +118,7 @@ pub fn exec_error(plan: &Plan, row: usize, cx: &Cx, errno: Errno, call: Call) ->
         }
         (Action::Exec(ExecOp::Exec { candidates, .. }), e) => {
             let path = candidates.get(cx.program).map_or_else(|| name.clone(), |c| show(c).into_owned());
-            let filters = plan.steps.iter().filter_map(|s| match &s.action {
+            let filters = plan.rows.iter().filter_map(|s| match &s.action {
                 Action::Confine(ConfineOp::Seccomp { filter, .. }) => Some(filter.as_slice()),
                 _ => None,
             });
@@ -161,7 +161,7 @@ pub fn not_executed<'a>(
 }
 
 fn program(plan: &Plan) -> Option<String> {
-    plan.steps.iter().find_map(|s| match &s.action {
+    plan.rows.iter().find_map(|s| match &s.action {
         Action::Exec(ExecOp::Exec { argv, .. }) => argv.strings().first().map(|s| show(s).into_owned()),
         _ => None,
     })

@@ -25,7 +25,7 @@ pub fn culprit(plan: &Plan, cx: &Cx, action: &Action) -> Option<String> {
 
 /// Where the tree was copied from.
 fn source(plan: &Plan, cx: &Cx, tree: &Slot) -> Option<PathBuf> {
-    plan.steps.iter().find_map(|step| match &step.action {
+    plan.rows.iter().find_map(|row| match &row.action {
         Action::Source(SourceOp::Tree { at: Some(slot), to, .. }) if to == tree => {
             std::fs::read_link(Path::new("/proc/self/fd").join(cx.fd(slot).to_string())).ok()
         }

@@ -85,7 +85,7 @@ pub fn perform(
                 | Failure::Interrupted(row, _)
                 | Failure::ChildDied(row) => row,
             };
-            let done = plan.steps.iter().take(reached).filter_map(|s| s.undo.clone());
+            let done = plan.rows.iter().take(reached).filter_map(|s| s.undo.clone());
             let mut undos: Vec<_> = done.chain(half_done(plan, failure)).collect();
             // First: to see which undos are the container's own takes descriptors as well.
             close_sources(plan, cx);
@@ -93,7 +93,7 @@ pub fn perform(
                 .state_dir()
                 .map(|(dir, _)| crate::perform::undo::own(&undos, as_path(dir)))
                 .unwrap_or(undos);
-            let row = plan.steps.get(reached).map(|step| &step.action);
+            let row = plan.rows.get(reached).map(|step| &step.action);
             crate::perform::ops::relay::take_back(cx, row);
             for problem in crate::perform::netdev::bring_back(cx) {
                 crate::log::say(&problem);
@@ -110,7 +110,7 @@ pub fn perform(
 /// Closes the sources of mounts that this process still holds: where they have used up its descriptors, what takes the
 /// launch back needs some.
 fn close_sources(plan: &Plan, cx: &mut Cx) {
-    for step in plan.steps.iter().filter(|s| s.actor == Actor::Runtime) {
+    for step in plan.rows.iter().filter(|s| s.actor == Actor::Runtime) {
         let (Action::Source(SourceOp::Tree { to, .. })
         | Action::Source(SourceOp::Path { to, .. })
         | Action::Root(RootOp::Open { to, .. })
@@ -135,7 +135,7 @@ fn drive(
     helpers: &mut Helpers,
 ) -> std::result::Result<PlanProgress, Failure> {
     let mut i = cx.performed;
-    while let Some(step) = plan.steps.get(i) {
+    while let Some(step) = plan.rows.get(i) {
         if step.actor == Actor::Runtime {
             match control.before(plan, i, cx.pid) {
                 RowVerdict::Go => {}
@@ -191,7 +191,7 @@ fn wait_for_turn(
             }
             Ok(Some(_)) => return Err(Failure::Row(from, Errno::EPROTO, Call::Baton)),
             // End of file after the last handover is a successful exec; before it, a death.
-            Ok(None) if plan.steps[from..].iter().all(|s| s.actor == Actor::Init) => return Ok(None),
+            Ok(None) if plan.rows[from..].iter().all(|s| s.actor == Actor::Init) => return Ok(None),
             Ok(None) => return Err(Failure::ChildDied(from)),
             Err(e) => return Err(Failure::Row(from, e, Call::Baton)),
         }
@@ -239,7 +239,7 @@ fn take_over(
     came: Vec<OwnedFd>,
 ) -> std::result::Result<usize, Failure> {
     let forged = Failure::Row(from, Errno::EPROTO, Call::Baton);
-    if next >= plan.steps.len() {
+    if next >= plan.rows.len() {
         return Err(forged);
     }
     match (plan.brings(next), with) {

@@ -97,13 +97,12 @@ pub fn check(plan: Plan, kind: PlanKind) -> Result<Checked<Plan>> {
 }
 
 fn rows(plan: &Plan, actor: Actor) -> impl Iterator<Item = (usize, &Action)> {
-    plan.steps.iter().enumerate().filter(move |(_, s)| s.actor == actor).map(|(i, s)| (i, &s.action))
+    plan.rows.iter().enumerate().filter(move |(_, s)| s.actor == actor).map(|(i, s)| (i, &s.action))
 }
 
 /// Without namespaces three rows are all that guards the host: none may be missing.
 fn guarded(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
-    let has =
-        |what: fn(&Action) -> bool| plan.steps.iter().any(|s| s.actor == Actor::Init && what(&s.action));
+    let has = |what: fn(&Action) -> bool| plan.rows.iter().any(|s| s.actor == Actor::Init && what(&s.action));
     let guards = [
         ("landlock", has(|a| matches!(a, Action::Confine(ConfineOp::Landlock(_))))),
         ("no_new_privs", has(|a| matches!(a, Action::Cred(CredOp::NoNewPrivs)))),
@@ -119,17 +118,17 @@ fn guarded(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
 }
 
 /// The limit on processes: the filters let it pass where Init sets it after them.
-fn is_of_forks(step: &super::Step) -> bool {
+fn is_of_forks(step: &super::Row) -> bool {
     matches!(step.action, Action::Limit(LimitOp::Set { resource: libc::RLIMIT_NPROC, .. }))
 }
 
 /// The init that stays has the program's filters, ids and limits, but for the limit on processes, which would keep it from
 /// forking: its child sets that one, and executes the program.
 fn init_comes_last(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
-    let stays = |s: &super::Step| matches!(s.action, Action::Exec(ExecOp::StayInit { .. }));
-    match plan.steps.iter().position(stays) {
+    let stays = |s: &super::Row| matches!(s.action, Action::Exec(ExecOp::StayInit { .. }));
+    match plan.rows.iter().position(stays) {
         Some(row)
-            if !plan.steps[row + 1..]
+            if !plan.rows[row + 1..]
                 .split_last()
                 .is_some_and(|(_, between)| between.iter().all(is_of_forks)) =>
         {
@@ -144,9 +143,9 @@ fn init_comes_last(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> 
 
 /// Exactly one `Exec`, and it is Init's last row.
 fn one_exec(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
-    let execs = plan.steps.iter().filter(|s| matches!(s.action, Action::Exec(ExecOp::Exec { .. }))).count();
+    let execs = plan.rows.iter().filter(|s| matches!(s.action, Action::Exec(ExecOp::Exec { .. }))).count();
     let last = plan
-        .steps
+        .rows
         .last()
         .is_some_and(|s| matches!(s.action, Action::Exec(ExecOp::Exec { .. })) && s.actor == Actor::Init);
     if execs == 1 && last {
@@ -158,7 +157,7 @@ fn one_exec(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
 
 /// Nothing that needs mapped ids stands before the maps are written.
 fn ids_after_maps(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
-    let Some(map) = plan.steps.iter().rposition(|s| {
+    let Some(map) = plan.rows.iter().rposition(|s| {
         matches!(s.action, Action::User(UserOp::WriteMap { .. }) | Action::User(UserOp::RunMapTool { .. }))
     }) else {
         return Ok(());
@@ -173,7 +172,7 @@ fn ids_after_maps(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
                 | Action::Mount(MountOp::New { .. })
         )
     };
-    match plan.steps[..map].iter().position(|s| needs(&s.action)) {
+    match plan.rows[..map].iter().position(|s| needs(&s.action)) {
         Some(i) => Err(format!("row {} needs mapped ids, which come with row {}", i + 1, map + 1)),
         None => Ok(()),
     }
@@ -181,10 +180,10 @@ fn ids_after_maps(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
 
 /// `sethostname` only in a UTS namespace that is not the host's.
 fn hostname_needs_uts(plan: &Plan, kind: PlanKind) -> std::result::Result<(), String> {
-    let sets = |s: &super::Step| {
+    let sets = |s: &super::Row| {
         matches!(s.action, Action::Ns(NsOp::Hostname { .. }) | Action::Ns(NsOp::Domainname { .. }))
     };
-    if plan.steps.iter().any(sets) && kind == (PlanKind::Container { uts: false }) {
+    if plan.rows.iter().any(sets) && kind == (PlanKind::Container { uts: false }) {
         return Err("a host name is set, but the UTS namespace is the host's".into());
     }
     Ok(())
@@ -192,7 +191,7 @@ fn hostname_needs_uts(plan: &Plan, kind: PlanKind) -> std::result::Result<(), St
 
 /// seccomp is last before exec with no_new_privs, and before the capability drop without.
 fn filter_order(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
-    let find = |f: fn(&Action) -> bool| plan.steps.iter().position(|s| f(&s.action));
+    let find = |f: fn(&Action) -> bool| plan.rows.iter().position(|s| f(&s.action));
     let Some(first) = find(|a| matches!(a, Action::Confine(ConfineOp::Seccomp { .. }))) else {
         return Ok(());
     };
@@ -200,7 +199,7 @@ fn filter_order(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
         Some(nnp) if nnp < first => {
             // A filter with a listener is loaded while the runtime is there, so what comes after it is what
             // `create` does last.
-            let last = |s: &super::Step| {
+            let last = |s: &super::Row| {
                 matches!(
                     s.action,
                     Action::Confine(ConfineOp::Seccomp { .. })
@@ -215,16 +214,16 @@ fn filter_order(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
                 )
             };
             let plain = find(|a| matches!(a, Action::Confine(ConfineOp::Seccomp { listener: None, .. })));
-            let filter = |s: &super::Step| {
+            let filter = |s: &super::Row| {
                 is_of_forks(s)
                     || matches!(
                         s.action,
                         Action::Confine(ConfineOp::Seccomp { .. }) | Action::Exec(ExecOp::StayInit { .. })
                     )
             };
-            let end = plan.steps.len() - 1;
-            if plan.steps[first..end].iter().all(last)
-                && plan.steps[plain.unwrap_or(end)..end].iter().all(filter)
+            let end = plan.rows.len() - 1;
+            if plan.rows[first..end].iter().all(last)
+                && plan.rows[plain.unwrap_or(end)..end].iter().all(filter)
             {
                 Ok(())
             } else {
@@ -244,8 +243,8 @@ fn filter_order(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
 fn limits_last(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
     let limits = |a: &Action| matches!(a, Action::Limit(LimitOp::Set { resource, .. }) if !grants(*resource));
     let filters = |a: &Action| matches!(a, Action::Confine(ConfineOp::Seccomp { .. }));
-    let Some(first) = plan.steps.iter().position(|s| limits(&s.action)) else { return Ok(()) };
-    let mut after = plan.steps[first..].iter().skip_while(|s| limits(&s.action));
+    let Some(first) = plan.rows.iter().position(|s| limits(&s.action)) else { return Ok(()) };
+    let mut after = plan.rows[first..].iter().skip_while(|s| limits(&s.action));
     let ends = |a: &Action| matches!(a, Action::Exec(ExecOp::Exec { .. } | ExecOp::StayInit { .. }));
     let next = after.next().is_some_and(|s| filters(&s.action) || ends(&s.action));
     let again = after.find(|s| limits(&s.action) && !is_of_forks(s));
@@ -297,7 +296,7 @@ fn read_back(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
 /// A plan without a program has rows of the runtime only.
 fn runtime_alone(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
     match plan
-        .steps
+        .rows
         .iter()
         .position(|s| s.actor != Actor::Runtime || matches!(s.action, Action::Exec(ExecOp::Exec { .. })))
     {
@@ -333,8 +332,8 @@ fn repeated<K: std::hash::Hash + Eq>(
     does: &str,
 ) -> std::result::Result<(), String> {
     let mut seen = std::collections::HashSet::new();
-    match plan.steps.iter().position(|step| key(&step.action).is_some_and(|key| !seen.insert(key))) {
-        Some(i) => Err(format!("row {} {does}: {}", i + 1, plan.steps[i].action)),
+    match plan.rows.iter().position(|step| key(&step.action).is_some_and(|key| !seen.insert(key))) {
+        Some(i) => Err(format!("row {} {does}: {}", i + 1, plan.rows[i].action)),
         None => Ok(()),
     }
 }
@@ -342,11 +341,11 @@ fn repeated<K: std::hash::Hash + Eq>(
 /// Every row that creates something outside the container has an undo. A process that only makes the container's
 /// needs none: it ends with its work, or with the runtime.
 fn undos(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
-    let joiner = plan.steps.iter().any(|s| matches!(s.action, Action::Clone(CloneOp::Sibling { .. })));
+    let joiner = plan.rows.iter().any(|s| matches!(s.action, Action::Clone(CloneOp::Sibling { .. })));
     let of_joiner =
         |a: &Action| joiner && matches!(a, Action::Clone(CloneOp::Init { .. } | CloneOp::Plain { .. }));
     let creates = |a: &Action| a.does(OnHost::Creates) && !of_joiner(a);
-    match plan.steps.iter().position(|s| creates(&s.action) && s.undo.is_none()) {
+    match plan.rows.iter().position(|s| creates(&s.action) && s.undo.is_none()) {
         Some(i) => Err(format!("row {} creates something and has no undo", i + 1)),
         None => Ok(()),
     }
@@ -355,8 +354,8 @@ fn undos(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
 /// At most five handovers between actors; two more where a seccomp agent gets its listener, where hooks get the way
 /// in, where a sibling joins a pid or time namespace first, and where that one's offsets are set.
 fn handovers(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
-    let n = plan.steps.windows(2).filter(|w| w[0].actor != w[1].actor).count();
-    let has = |what: fn(&Action) -> bool| plan.steps.iter().any(|s| what(&s.action));
+    let n = plan.rows.windows(2).filter(|w| w[0].actor != w[1].actor).count();
+    let has = |what: fn(&Action) -> bool| plan.rows.iter().any(|s| what(&s.action));
     let listens = has(|a| matches!(a, Action::Confine(ConfineOp::SendListener { .. })));
     let shows = has(|a| matches!(a, Action::Ns(NsOp::TakeFds { .. })));
     let joins = has(|a| matches!(a, Action::Clone(CloneOp::Sibling { .. })));

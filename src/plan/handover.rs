@@ -24,7 +24,7 @@ pub enum Brings<'a> {
 impl Plan {
     /// What comes with the turn for row `next`, which another actor than that of the row before performs.
     pub fn brings(&self, next: usize) -> Brings<'_> {
-        match self.steps.get(next).map(|step| &step.action) {
+        match self.rows.get(next).map(|step| &step.action) {
             Some(Action::Confine(ConfineOp::SendListener { listener, passed: true, .. })) => {
                 Brings::PassedListener(listener)
             }
@@ -37,13 +37,13 @@ impl Plan {
 
     /// Whether the row before `next` is a Joiner's clone.
     fn clones_sibling(&self, next: usize) -> bool {
-        let before = next.checked_sub(1).and_then(|row| self.steps.get(row));
+        let before = next.checked_sub(1).and_then(|row| self.rows.get(row));
         before.is_some_and(|step| matches!(step.action, Action::Clone(CloneOp::Sibling { .. })))
     }
 
     /// The row at which the turn comes back when row `from` was handed over: the next one of another actor, or the end.
     pub fn turn_after(&self, from: usize) -> usize {
-        let of = |row: usize| self.steps.get(row).map(|step| step.actor);
-        (from..self.steps.len()).find(|row| of(*row) != of(from)).unwrap_or(self.steps.len())
+        let of = |row: usize| self.rows.get(row).map(|step| step.actor);
+        (from..self.rows.len()).find(|row| of(*row) != of(from)).unwrap_or(self.rows.len())
     }
 }

@@ -57,7 +57,7 @@ impl std::fmt::Display for Actor {
 
 /// One row of the plan.
 #[derive(Debug, Clone)]
-pub struct Step {
+pub struct Row {
     /// Who performs it.
     pub actor: Actor,
     /// What is done.
@@ -72,7 +72,7 @@ pub struct Step {
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
     /// The rows.
-    pub steps: Vec<Step>,
+    pub rows: Vec<Row>,
     /// How many slots the rows use.
     pub slots: u16,
     /// What the reader should know that no row says (which id mapping is in force, what was left out and why).
@@ -88,19 +88,19 @@ impl Plan {
 
     /// Appends a row.
     pub fn push(&mut self, actor: Actor, part: &'static str, action: impl Into<Action>) {
-        self.steps.push(Step { actor, action: action.into(), undo: None, part });
+        self.rows.push(Row { actor, action: action.into(), undo: None, part });
     }
 
     /// Appends a row that creates something.
     pub fn push_undo(&mut self, actor: Actor, part: &'static str, action: impl Into<Action>, undo: Undo) {
-        self.steps.push(Step { actor, action: action.into(), undo: Some(undo), part });
+        self.rows.push(Row { actor, action: action.into(), undo: Some(undo), part });
     }
 
     /// The undos of all rows, in the rows' order, each once: the one list that is persisted, replayed in reverse by
     /// `delete`, and replayed by a launch that failed.
     pub fn undos(&self) -> Vec<Undo> {
         let mut undos: Vec<Undo> = Vec::new();
-        for undo in self.steps.iter().filter_map(|s| s.undo.as_ref()) {
+        for undo in self.rows.iter().filter_map(|s| s.undo.as_ref()) {
             if !undos.contains(undo) {
                 undos.push(undo.clone());
             }
@@ -110,7 +110,7 @@ impl Plan {
 
     /// The container's directory and the slot of its lock, in a plan that makes it.
     pub fn state_dir(&self) -> Option<(&CStr, &Slot)> {
-        self.steps.iter().find_map(|s| match &s.action {
+        self.rows.iter().find_map(|s| match &s.action {
             Action::State(StateOp::Dir { path, lock }) => Some((path.as_c_str(), lock)),
             _ => None,
         })
@@ -118,11 +118,11 @@ impl Plan {
 
     /// The path, below the container's root, of the candidate with this number among those of the program.
     pub fn program(&self, candidate: usize) -> Option<std::path::PathBuf> {
-        let cwd = self.steps.iter().find_map(|s| match &s.action {
+        let cwd = self.rows.iter().find_map(|s| match &s.action {
             Action::Exec(ExecOp::ChangeDir { path, .. }) => Some(crate::sys::cstr::as_path(path)),
             _ => None,
         });
-        self.steps.iter().find_map(|s| match &s.action {
+        self.rows.iter().find_map(|s| match &s.action {
             Action::Exec(ExecOp::Exec { candidates, .. }) => Some(
                 cwd.unwrap_or(std::path::Path::new("/"))
                     .join(crate::sys::cstr::as_path(candidates.get(candidate)?)),
@@ -133,9 +133,9 @@ impl Plan {
 
     /// The row that replaces this process with the container's.
     pub fn exec_row(&self) -> usize {
-        self.steps
+        self.rows
             .iter()
             .rposition(|s| matches!(s.action, Action::Exec(ExecOp::Exec { .. })))
-            .unwrap_or(self.steps.len())
+            .unwrap_or(self.rows.len())
     }
 }

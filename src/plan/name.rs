@@ -12,12 +12,12 @@ impl Plan {
             *count += 1;
             if *count == 1 { name } else { format!("{name}.{count}") }
         };
-        self.steps.iter().map(|step| once(step.action.name())).collect()
+        self.rows.iter().map(|step| once(step.action.name())).collect()
     }
 
     /// The index of the row that a name or a number (from 1) stands for; else what is wrong with it.
     pub fn find(&self, row: &str) -> Result<usize, String> {
-        let rows = self.steps.len();
+        let rows = self.rows.len();
         if let Ok(number) = row.parse::<usize>() {
             let index = number.checked_sub(1).filter(|index| *index < rows);
             return index.ok_or_else(|| format!("the plan has rows 1 to {rows} (see `safebox explain`)"));

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::ops::{Action, LimitOp, StateOp};
-use super::{Actor, Plan, Step};
+use super::{Actor, Plan, Row};
 use crate::error::escaped_line;
 use crate::log::Log;
 use crate::sys::cstr::show;
@@ -28,7 +28,7 @@ pub fn section(part: &str) -> &str {
 impl Only {
     /// The rows under the heading that begins with `word`.
     pub fn section(plan: &Plan, word: &str) -> Result<Only, String> {
-        let mut parts: Vec<&'static str> = plan.steps.iter().map(|s| s.part).collect();
+        let mut parts: Vec<&'static str> = plan.rows.iter().map(|s| s.part).collect();
         parts.dedup();
         match parts.iter().find(|part| section(part) == word) {
             Some(part) => Ok(Only::Section(part)),
@@ -41,7 +41,7 @@ impl Only {
         }
     }
 
-    fn has(&self, i: usize, step: &Step) -> bool {
+    fn has(&self, i: usize, step: &Row) -> bool {
         match self {
             Only::All => true,
             Only::Row(row) => *row == i,
@@ -59,7 +59,7 @@ pub fn text(plan: &Plan, why: bool, only: &Only) -> String {
     }
     let names = plan.names();
     let mut part = "";
-    for (i, step) in plan.steps.iter().enumerate().filter(|(i, step)| only.has(*i, step)) {
+    for (i, step) in plan.rows.iter().enumerate().filter(|(i, step)| only.has(*i, step)) {
         if step.part != part {
             let line = if out.is_empty() { "" } else { "\n" };
             part = step.part;
@@ -78,7 +78,7 @@ pub fn text(plan: &Plan, why: bool, only: &Only) -> String {
 }
 
 /// A row as `explain` and `--step` print it.
-pub fn line(i: usize, name: &str, step: &Step) -> String {
+pub fn line(i: usize, name: &str, step: &Row) -> String {
     let note = step.action.note().map(|note| format!("  # {note}")).unwrap_or_default();
     // A line break in a path of the config must not start a line of its own.
     let text = escaped_line(&format!("{name:24} {}{note}", step.action));
@@ -88,11 +88,11 @@ pub fn line(i: usize, name: &str, step: &Step) -> String {
 /// Everything about every row.
 pub fn json(plan: &Plan) -> serde_json::Value {
     let names = plan.names();
-    let steps: Vec<_> = plan.steps.iter().enumerate().map(|(i, s)| row(i, &names[i], s)).collect();
+    let steps: Vec<_> = plan.rows.iter().enumerate().map(|(i, s)| row(i, &names[i], s)).collect();
     serde_json::json!({ "notes": plan.notes, "steps": steps })
 }
 
-fn row(i: usize, name: &str, step: &Step) -> serde_json::Value {
+fn row(i: usize, name: &str, step: &Row) -> serde_json::Value {
     serde_json::json!({
         "row": i + 1,
         "name": name,
@@ -122,7 +122,7 @@ pub enum DiffSide {
 }
 
 /// A row's action. How long the state is follows from the other rows.
-fn same_size(step: &Step) -> String {
+fn same_size(step: &Row) -> String {
     match &step.action {
         Action::State(StateOp::File { dir, name, .. }) => {
             format!("write({}/{}) rename", show(dir), show(name))
@@ -134,9 +134,9 @@ fn same_size(step: &Step) -> String {
 /// The rows of two plans in one order.
 pub fn sides(a: &Plan, b: &Plan) -> Vec<DiffSide> {
     let lines = |p: &Plan| -> Vec<(&'static str, String)> {
-        p.steps.iter().map(|s| (s.part, format!("{:8}{}", s.actor, same_size(s)))).collect()
+        p.rows.iter().map(|s| (s.part, format!("{:8}{}", s.actor, same_size(s)))).collect()
     };
-    let names = |p: &Plan| p.steps.iter().map(|s| s.action.name()).collect::<Vec<_>>();
+    let names = |p: &Plan| p.rows.iter().map(|s| s.action.name()).collect::<Vec<_>>();
     let (names_a, names_b) = (names(a), names(b));
     let (a, b) = (lines(a), lines(b));
     let (mut i, mut j, mut out) = (0, 0, Vec::new());
@@ -165,7 +165,7 @@ pub fn sides(a: &Plan, b: &Plan) -> Vec<DiffSide> {
 /// none.
 pub fn diff(a: &Plan, b: &Plan) -> Option<String> {
     let (mut out, mut part) = (String::new(), "");
-    let mut put = |sign: char, step: &Step| {
+    let mut put = |sign: char, step: &Row| {
         if step.part != part {
             part = step.part;
             writeln!(out, "\n{part}").unwrap_or_default();
@@ -174,10 +174,10 @@ pub fn diff(a: &Plan, b: &Plan) -> Option<String> {
     };
     for side in sides(a, b) {
         if let DiffSide::First(i) | DiffSide::Changed(i, _) = side {
-            put('-', &a.steps[i]);
+            put('-', &a.rows[i]);
         }
         if let DiffSide::Second(j) | DiffSide::Changed(_, j) = side {
-            put('+', &b.steps[j]);
+            put('+', &b.rows[j]);
         }
     }
     (!out.is_empty()).then_some(out)
@@ -207,7 +207,7 @@ fn longest_common<T: PartialEq>(a: &[T], b: &[T]) -> Vec<(usize, usize)> {
 
 /// The rows that are about to be performed, with `--debug`: Init, which performs some, cannot say anything.
 pub fn debug(plan: &Plan, log: &Log) {
-    for (i, step) in plan.steps.iter().enumerate().filter(|_| log.is_debug()) {
+    for (i, step) in plan.rows.iter().enumerate().filter(|_| log.is_debug()) {
         log.debug(&format!("row {} ({}): {}", i + 1, step.actor, step.action));
     }
     if log.is_runc() && log.is_debug() {
@@ -217,12 +217,12 @@ pub fn debug(plan: &Plan, log: &Log) {
 
 /// The places that users of runc's log look for.
 fn debug_as_runc(plan: &Plan, log: &Log) {
-    let steps = || plan.steps.iter().enumerate();
+    let steps = || plan.rows.iter().enumerate();
     let Some((last, _)) = steps().rfind(|(_, step)| step.actor == Actor::Init) else { return };
     let of = |actor| steps().find(|(_, step)| step.actor == actor).map_or(0, |(i, _)| i + 1);
     log.debug(&format!("nsexec container setup: from step {}", of(Actor::Runtime)));
     log.debug(&format!("child process in init(): from step {}", of(Actor::Init)));
-    for step in plan.steps.iter().filter(|step| step.actor == Actor::Runtime) {
+    for step in plan.rows.iter().filter(|step| step.actor == Actor::Runtime) {
         if let Action::Limit(LimitOp::Affinity { cpus }) = &step.action {
             log.debug(&format!("nsexec: affinity: {}", mask(cpus)));
         }

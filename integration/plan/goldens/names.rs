@@ -49,7 +49,7 @@ fn every_row_has_a_name_of_its_own() {
                 !name.is_empty() && !name.starts_with([':', '.']),
                 "row {}: {}",
                 i + 1,
-                plan.steps[i].action
+                plan.rows[i].action
             );
         }
     }
@@ -120,7 +120,7 @@ fn whys() -> std::collections::BTreeSet<String> {
     let mut whys = std::collections::BTreeSet::new();
     for case in &cases {
         let dir = bundle(case);
-        whys.extend(plan(dir.path(), case, "ID").steps.iter().map(|s| s.action.why().to_string()));
+        whys.extend(plan(dir.path(), case, "ID").rows.iter().map(|s| s.action.why().to_string()));
     }
     whys
 }

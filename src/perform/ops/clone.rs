@@ -66,7 +66,7 @@ fn init(
                 fs::close(fd);
             }
             cx.baton = theirs;
-            let next = plan.steps[row + 1..].iter().map(|s| s.actor).find(|a| *a != Actor::Runtime);
+            let next = plan.rows[row + 1..].iter().map(|s| s.actor).find(|a| *a != Actor::Runtime);
             cx.me = next.unwrap_or(Actor::Init);
             (cx.child)(plan, cx)
         }

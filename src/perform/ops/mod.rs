@@ -28,7 +28,7 @@ use crate::plan::{Action, Plan};
 /// Performs row `row`; on an error `cx.call` names the system call.
 pub(super) fn apply(plan: &Plan, row: usize, cx: &mut Cx) -> Done {
     cx.call = Call::None;
-    match &plan.steps[row].action {
+    match &plan.rows[row].action {
         Action::State(op) => state::apply(op, cx),
         Action::Cgroup(op) => cgroup::apply(op, cx),
         Action::Clone(op) => clone::apply(op, plan, row, cx),

@@ -7,7 +7,7 @@ use crate::tables::namespaces::NsKind;
 
 /// After the pivot no row of Init names a path of the host.
 pub(super) fn no_host_path_after_pivot(plan: &Plan, _: PlanKind) -> std::result::Result<(), String> {
-    let pivot = plan.steps.iter().position(|s| {
+    let pivot = plan.rows.iter().position(|s| {
         matches!(s.action, Action::Root(RootOp::Pivot { .. }) | Action::Root(RootOp::Chroot { .. }))
     });
     let Some(pivot) = pivot else { return Err("the root is never changed".into()) };
@@ -26,8 +26,8 @@ pub(super) fn undumpable_before_it_joins(plan: &Plan, _: PlanKind) -> std::resul
     };
     let joins = |(_, a): &(usize, &Action)| matches!(a, Action::Ns(NsOp::Join { .. }));
     let Some((row, _)) = rows(plan, Actor::Joiner).find(joins) else { return Ok(()) };
-    let hidden = plan.steps[..row].iter().any(|s| matches!(s.action, Action::Cred(CredOp::Undumpable)));
-    if hidden || plan.steps.iter().any(|s| maps(&s.action)) {
+    let hidden = plan.rows[..row].iter().any(|s| matches!(s.action, Action::Cred(CredOp::Undumpable)));
+    if hidden || plan.rows.iter().any(|s| maps(&s.action)) {
         return Ok(());
     }
     Err(format!("row {} joins a namespace, and processes in it may attach to the one that joins", row + 1))
@@ -73,10 +73,10 @@ pub(super) fn no_host_path_after_join(plan: &Plan, _: PlanKind) -> std::result::
         }
         _ => false,
     };
-    let Some(joined) = plan.steps.iter().position(|s| s.actor == Actor::Joiner && joins(&s.action)) else {
+    let Some(joined) = plan.rows.iter().position(|s| s.actor == Actor::Joiner && joins(&s.action)) else {
         return Ok(());
     };
-    let inside = plan.steps.iter().enumerate().skip(joined).filter(|(_, s)| s.actor != Actor::Runtime);
+    let inside = plan.rows.iter().enumerate().skip(joined).filter(|(_, s)| s.actor != Actor::Runtime);
     match inside.into_iter().find(|(_, s)| s.action.does(OnHost::Opens)) {
         Some((i, _)) => Err(format!("row {} names a host path in the container's mount namespace", i + 1)),
         None => Ok(()),

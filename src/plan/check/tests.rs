@@ -65,14 +65,14 @@ fn a_plan_that_breaks_nothing_passes() {
 fn the_program_is_executed_once_and_last() {
     let says = "one exec, and it must be the last row";
     let mut none = inside(Vec::new());
-    none.steps.pop();
+    none.rows.pop();
     refused(&none, says);
     refused(&inside(vec![exec()]), says);
     let mut goes_on = inside(Vec::new());
     goes_on.push(Actor::Init, "", ExecOp::NewSession);
     refused(&goes_on, says);
     let mut others = inside(Vec::new());
-    others.steps[2].actor = Actor::Runtime;
+    others.rows[2].actor = Actor::Runtime;
     refused(&others, says);
 }
 
@@ -127,7 +127,7 @@ fn no_path_of_the_host_is_named_once_the_root_is_the_containers() {
     let host = Action::from(NsOp::Open { path: c"/proc/1/ns/net".into(), kind: NsKind::Net, to: slot(1) });
     refused(&inside(vec![host]), "row 3 names a host path");
     let mut never = inside(Vec::new());
-    never.steps.remove(0);
+    never.rows.remove(0);
     refused(&never, "the root is never changed");
 }
 
@@ -145,7 +145,7 @@ fn a_tree_is_moved_once_and_a_directory_made_once() {
         let dir = CgroupOp::Dir { path: c"/cgroup/x".into(), record: c"/state/cgroups".into() };
         plan.push_undo(Actor::Runtime, "", dir, Undo::Cgroup("/cgroup/x".into()));
     }
-    plan.steps.extend(inside(Vec::new()).steps);
+    plan.rows.extend(inside(Vec::new()).rows);
     refused(&plan, "row 2 makes a directory that an earlier row has made: mkdir(\"/cgroup/x\")");
 }
 
@@ -155,7 +155,7 @@ fn who_joins_a_namespace_is_undumpable() {
         let mut plan = Plan::default();
         first.into_iter().for_each(|action| plan.push(Actor::Runtime, "", action));
         plan.push(Actor::Joiner, "", NsOp::Join { ns: slot(1), flags: 0, kind: Some(NsKind::User) });
-        plan.steps.extend(inside(Vec::new()).steps);
+        plan.rows.extend(inside(Vec::new()).rows);
         plan
     };
     refused(&joins(None), "row 1 joins a namespace, and processes in it may attach");
@@ -174,9 +174,9 @@ fn what_is_made_can_be_unmade() {
     ] {
         let mut plan = Plan::default();
         plan.push(Actor::Runtime, "", action);
-        plan.steps.extend(inside(Vec::new()).steps);
+        plan.rows.extend(inside(Vec::new()).rows);
         refused(&plan, "row 1 creates something and has no undo");
-        plan.steps[0].undo = Some(Undo::Kill);
+        plan.rows[0].undo = Some(Undo::Kill);
         check(plan, CONTAINER).unwrap();
     }
 }
@@ -189,7 +189,7 @@ fn the_baton_changes_hands_five_times_at_most() {
             let actor = if n % 2 == 0 { Actor::Runtime } else { Actor::Init };
             plan.push(actor, "", ExecOp::NewSession);
         }
-        plan.steps.extend(inside(Vec::new()).steps);
+        plan.rows.extend(inside(Vec::new()).rows);
         plan
     };
     check(handed_over(5), CONTAINER).unwrap();
@@ -223,7 +223,7 @@ fn broken(check: &str) -> Plan {
         }
         "closed_before_lookups" => {
             let mut open = inside(Vec::new());
-            open.steps.retain(|s| !matches!(s.action, Action::Fd(_)));
+            open.rows.retain(|s| !matches!(s.action, Action::Fd(_)));
             return open;
         }
         "ids_in_order" => (Vec::new(), vec![caps(), uid(), verify()]),
@@ -244,7 +244,7 @@ fn broken(check: &str) -> Plan {
     };
     let mut plan = Plan::default();
     first.into_iter().for_each(|(actor, action)| plan.push(actor, "", action));
-    plan.steps.extend(inside(rows).steps);
+    plan.rows.extend(inside(rows).rows);
     plan
 }
 
@@ -278,7 +278,7 @@ fn guarded_plan() -> Plan {
 #[test]
 fn without_namespaces_the_built_in_filter_is_there() {
     let mut plan = guarded_plan();
-    for step in &mut plan.steps {
+    for step in &mut plan.rows {
         if let Action::Confine(ConfineOp::Seccomp { what, .. }) = &mut step.action {
             *what = "no internet sockets";
         }

@@ -243,7 +243,7 @@ impl Builder<'_> {
             let bundle = state.bundle.display();
             Error::msg(format!("{bundle}: {e}: state.json has text only: choose another path"))
         })?);
-        for step in &mut self.plan.steps {
+        for step in &mut self.plan.rows {
             if let crate::plan::Action::State(StateOp::File { bytes, .. }) = &mut step.action {
                 *bytes = json.clone();
             }
