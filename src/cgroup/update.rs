@@ -104,7 +104,7 @@ pub fn apply(cgroups: &Cgroups, on_v2: bool, what: &Resources) -> Result<()> {
     for (controller, writes) in v1::by_controller(what)? {
         let Some(cgroup) = super::of_controller(cgroups, false, controller) else {
             return Err(Error::msg(format!(
-                "the container is not in a cgroup of the {controller} controller, so its limits cannot be changed"
+                "the container is not in a cgroup of the {controller} controller, so its limits cannot be changed: give it one at its start"
             )));
         };
         write_all(cgroup, writes, |file, value| try_write(cgroup, file, value))?;

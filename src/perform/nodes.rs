@@ -1,13 +1,14 @@
 //! Device nodes of the container's own, on a tmpfs of their own. Init calls [`open`]: it only makes system calls.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
+use std::os::fd::RawFd;
 
 use crate::perform::at;
 use crate::perform::new_mount::{new_fs, set_attrs};
 use crate::perform::{Call, Cx, Done};
 use crate::plan::Slot;
 use crate::plan::ops::{DevFile, SetAttr};
-use crate::sys::{fs, mount};
+use crate::sys::{Errno, SysResult, fs, mount};
 
 /// Makes the tmpfs and what it holds. It is attached nowhere, so its names are this process's alone.
 pub fn make(cx: &mut Cx, nodes: &[DevFile], to: &Slot) -> Done {
@@ -45,19 +46,46 @@ pub fn null(cx: &mut Cx, to: &Slot) -> Done {
     Ok(())
 }
 
-/// Copies the mount of each node. Only what is attached can be copied (before Linux 6.15): the tmpfs lies on the root
-/// meanwhile, where no path is looked up.
+/// Copies the mount of each node.
 pub fn open(cx: &mut Cx, nodes: &Slot, root: &Slot, trees: &[(CString, Slot)]) -> Done {
-    let fd = cx.fd(nodes);
-    at(cx, Call::MoveMount, mount::move_mount(fd, cx.fd(root), c""))?;
+    let mut tmpfs = Detached { fd: cx.fd(nodes), place: cx.fd(root), attached: false };
     for (name, to) in trees {
-        let flags = mount::OPEN_TREE_CLONE | mount::OPEN_TREE_CLOEXEC;
-        let tree = at(cx, Call::OpenTree, mount::open_tree(fd, name, flags))?;
+        let tree = tmpfs.copy_of(cx, name)?;
         cx.set(to, tree);
     }
-    at(cx, Call::Fchdir, fs::fchdir(fd))?;
-    at(cx, Call::Umount, mount::umount_here())?;
-    fs::close(fd);
     cx.set(nodes, -1);
-    Ok(())
+    tmpfs.close(cx)
+}
+
+/// A new mount whose files are shown one by one.
+pub struct Detached {
+    pub fd: RawFd,
+    /// Where it is attached while its files are copied, if the kernel wants that. No path is looked up there meanwhile.
+    pub place: RawFd,
+    pub attached: bool,
+}
+
+impl Detached {
+    /// A mount of this file alone. Before Linux 6.15 open_tree(2) refuses with EINVAL to copy what is not attached.
+    pub fn copy_of(&mut self, cx: &mut Cx, name: &CStr) -> SysResult<RawFd> {
+        let flags = mount::OPEN_TREE_CLONE | mount::OPEN_TREE_CLOEXEC;
+        match mount::open_tree(self.fd, name, flags) {
+            Err(Errno::EINVAL) if !self.attached => {
+                at(cx, Call::MoveMount, mount::move_mount(self.fd, self.place, c""))?;
+                self.attached = true;
+                at(cx, Call::OpenTree, mount::open_tree(self.fd, name, flags))
+            }
+            copied => at(cx, Call::OpenTree, copied),
+        }
+    }
+
+    /// Lets go of the whole; the copies stay.
+    pub fn close(self, cx: &mut Cx) -> Done {
+        if self.attached {
+            at(cx, Call::Fchdir, fs::fchdir(self.fd))?;
+            at(cx, Call::Umount, mount::umount_here())?;
+        }
+        fs::close(self.fd);
+        Ok(())
+    }
 }

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fmt;
 use std::rc::Rc;
 
-use super::{OnHost, Op, RESOLVE, RowLabel};
+use super::{COPIED, COPIES, OnHost, Op, RESOLVE, RowLabel, attached};
 use crate::cgroup::devices::BpfInsn;
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
@@ -47,7 +47,7 @@ pub enum DeviceOp {
         nodes: Vec<DevFile>,
         to: Slot,
     },
-    /// A detached mount of each of these nodes; the tmpfs itself is attached only meanwhile.
+    /// A detached mount of each of these nodes.
     NodeTrees {
         nodes: Slot,
         root: Slot,
@@ -96,11 +96,10 @@ impl Op for DeviceOp {
                 write!(f, " mount_setattr(set=MOUNT_ATTR_RDONLY) -> {to}")
             }
             Self::NodeTrees { nodes, root, trees } => {
-                write!(f, "move_mount({nodes} -> {root})")?;
-                trees.iter().try_for_each(|(name, to)| {
-                    write!(f, " open_tree({nodes}/{}, OPEN_TREE_CLONE) -> {to}", show(name))
-                })?;
-                write!(f, " fchdir({nodes}) umount2(\".\", MNT_DETACH)")
+                for (name, to) in trees {
+                    write!(f, "open_tree({nodes}/{}, OPEN_TREE_CLONE) -> {to} ", show(name))?;
+                }
+                write!(f, "close({nodes}); {}", attached(root))
             }
         }
     }
@@ -126,7 +125,7 @@ impl Op for DeviceOp {
                 "the container gets device nodes of its own, since inotify on the host's nodes would report each access (inotify(7)); the runtime makes them, since nodes on a tmpfs of a user namespace cannot be opened (mount_namespaces(7), mknod(2))"
             }
             Self::NodeTrees { .. } => {
-                "only a mount that is attached can be copied, so the tmpfs of nodes is, for this moment (mount_setattr(2))"
+                "each node is shown alone, and the tmpfs itself nowhere: there is no path to the others (mount_namespaces(7))"
             }
         }
     }
@@ -201,8 +200,8 @@ impl Op for DeviceOp {
                 calls
             }
             Self::NodeTrees { trees, .. } => {
-                let opened = trees.iter().map(|_| "open_tree");
-                std::iter::once("move_mount").chain(opened).chain(["fchdir", "umount2", "close"]).collect()
+                let opened = trees.iter().skip(1).map(|_| "open_tree");
+                COPIES.into_iter().chain(opened).chain(COPIED).collect()
             }
         }
     }

@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fmt;
 use std::rc::Rc;
 
-use super::{NOT_OWNED, OnHost, Op, RESOLVE, RowLabel, WALK};
+use super::{COPIED, COPIES, NOT_OWNED, OnHost, Op, RESOLVE, RowLabel, WALK, attached};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::plan::place::Target;
@@ -36,17 +36,17 @@ pub enum FileOp {
     MakeTarget {
         target: Target,
     },
-    /// A file of the runtime's, shown in place of one of the rootfs.
+    /// Files of the runtime's, on one tmpfs, and a detached mount of each.
+    Own {
+        root: Slot,
+        data: Vec<(CString, Option<CString>)>,
+        files: Vec<OwnFile>,
+    },
+    /// One of them, shown in place of one of the rootfs.
     Replace {
         root: Slot,
-        /// Of the file, of its directory, and in that.
         path: CString,
-        dir: CString,
-        name: CString,
-        data: Vec<(CString, Option<CString>)>,
-        content: Rc<Vec<u8>>,
-        /// What the file in memory holds by then, in place of the content.
-        from: Option<Slot>,
+        tree: Slot,
     },
     CopyUp {
         root: Slot,
@@ -58,11 +58,25 @@ pub enum FileOp {
     },
 }
 
+/// A file of the runtime's.
+#[derive(Debug, Clone)]
+pub struct OwnFile {
+    /// On the tmpfs, where no other has it.
+    pub name: CString,
+    /// What it holds.
+    pub content: Rc<Vec<u8>>,
+    /// What the file in memory holds by then, in place of the content.
+    pub from: Option<Slot>,
+    /// A mount of it.
+    pub to: Slot,
+}
+
 impl Op for FileOp {
     fn label(&self) -> RowLabel {
         match self {
             Self::OpenDir { root, path, .. } => (Layer::Mounts, "dir", below(root, path)),
             Self::MakeTarget { target } => (Layer::Mounts, "target", place(target)),
+            Self::Own { .. } => (Layer::Mounts, "files", None),
             Self::Replace { root, path, .. } => (Layer::Mounts, "mount", below(root, path)),
             Self::Secret { path, .. } => (Layer::Mounts, "secret", Some(show(path).into_owned())),
             Self::CopyUp { root, path, .. } => (Layer::Mounts, "copy-up", below(root, path)),
@@ -83,15 +97,24 @@ impl Op for FileOp {
                     "write({tmpfs}/{path}, {size} bytes of {from}) fchown({uid}, {gid}) fchmod({mode:04o})"
                 )
             }
-            Self::Replace { root, dir, name, content, from, .. } => {
-                let (dir, name) = (show(dir), show(name));
-                let what = match from {
-                    Some(slot) => format!("what {slot} holds"),
-                    None => format!("{} bytes", content.len()),
-                };
+            Self::Own { root, files, .. } => {
+                f.write_str(
+                    "fsopen(\"tmpfs\") fsmount(MOUNT_ATTR_NOSUID|MOUNT_ATTR_NODEV|MOUNT_ATTR_NOEXEC)",
+                )?;
+                for OwnFile { name, content, from, to } in files {
+                    let what = match from {
+                        Some(slot) => format!("what {slot} holds"),
+                        None => format!("{} bytes", content.len()),
+                    };
+                    write!(f, " write({}, {what}) open_tree(OPEN_TREE_CLONE) -> {to}", show(name))?;
+                }
+                write!(f, " close(); {}", attached(root))
+            }
+            Self::Replace { root, path, tree } => {
                 write!(
                     f,
-                    "fsopen(\"tmpfs\") fsmount() move_mount(-> {root}/{dir}) write({name}, {what}) open_tree({name}, OPEN_TREE_CLONE) umount2(., MNT_DETACH) mount_setattr(set=MOUNT_ATTR_RDONLY|MOUNT_ATTR_NOSUID|MOUNT_ATTR_NODEV|MOUNT_ATTR_NOEXEC) move_mount(-> {root}/{dir}/{name})"
+                    "openat2({root}/{}, RESOLVE_IN_ROOT) mount_setattr({tree}, set=MOUNT_ATTR_RDONLY) move_mount",
+                    show(path)
                 )
             }
             Self::CopyUp { root, path, tree, strict, .. } => {
@@ -112,13 +135,14 @@ impl Op for FileOp {
             Self::Secret { .. } => {
                 "a file in memory for the program's user alone: in no argument, variable, image or log, and gone with the mount namespace (CIS Docker 4.10, tmpfs(5))"
             }
-            Self::Replace { name, .. }
-                if !name.to_bytes().ends_with(b"passwd") && !name.to_bytes().ends_with(b"group") =>
-            {
-                "the container's network decides how names are looked up, and not the image's file, which stays as it is (resolv.conf(5), hosts(5))"
+            Self::Own { .. } => {
+                "files of the runtime's own, in memory: each is shown alone, and the tmpfs itself nowhere (tmpfs(5))"
+            }
+            Self::Replace { path, .. } if [&b"etc/passwd"[..], b"etc/group"].contains(&path.to_bytes()) => {
+                "a copy of the image's file with a line for the user that runs, over it and read-only: the image stays as it is, and programs that look their user up find one (passwd(5))"
             }
             Self::Replace { .. } => {
-                "a copy of the image's file with a line for the user that runs, over it and read-only: the image stays as it is, and programs that look their user up find one (passwd(5))"
+                "the container's network decides how names are looked up, and not the image's file, which stays as it is (resolv.conf(5), hosts(5))"
             }
             Self::CopyUp { strict: false, .. } => {
                 "the image's directories for daemons (/run/postgresql) are there; links are copied, never followed, and what the container's root may not read is left out (symlink(7))"
@@ -133,6 +157,7 @@ impl Op for FileOp {
         match self {
             Self::OpenDir { .. }
             | Self::MakeTarget { .. }
+            | Self::Own { .. }
             | Self::Replace { .. }
             | Self::Secret { .. }
             | Self::CopyUp { .. } => None,
@@ -145,7 +170,7 @@ impl Op for FileOp {
             | Self::OpenDir { root, path, .. }
             | Self::CopyUp { root, path, .. }
             | Self::Replace { root, path, .. } => Some(resolved(root, path)),
-            Self::Secret { .. } => None,
+            Self::Secret { .. } | Self::Own { .. } => None,
         }
     }
 
@@ -161,6 +186,7 @@ impl Op for FileOp {
             (
                 Self::OpenDir { .. }
                 | Self::MakeTarget { .. }
+                | Self::Own { .. }
                 | Self::Replace { .. }
                 | Self::Secret { .. }
                 | Self::CopyUp { .. },
@@ -174,6 +200,7 @@ impl Op for FileOp {
             Self::Secret { .. }
             | Self::OpenDir { .. }
             | Self::MakeTarget { .. }
+            | Self::Own { .. }
             | Self::Replace { .. }
             | Self::CopyUp { .. } => &[],
         }
@@ -185,16 +212,20 @@ impl Op for FileOp {
                 [&RESOLVE[..], &["statx", "statx", "openat2?", "statx?", "close?"]].concat()
             }
             Self::MakeTarget { .. } => vec!["openat2", WALK, "openat2?", WALK],
-            Self::Replace { data, from, .. } => {
+            Self::Own { data, files, .. } => {
                 let mut calls = vec!["fsopen"];
                 calls.extend(data.iter().map(|_| "fsconfig"));
-                calls.extend(["fsconfig", "fsmount", "close", "openat2", WALK, "move_mount"]);
-                calls.push("openat");
-                calls.push(if from.is_some() { "read|write*" } else { "write" });
-                calls.extend(["fchmod", "close", "open_tree", "fchdir", "umount2", "close"]);
-                calls.extend(["mount_setattr", "openat2", WALK, "move_mount", "close", "close", "close"]);
+                calls.extend(["fsconfig", "fsmount", "close"]);
+                for (i, file) in files.iter().enumerate() {
+                    calls.push("openat");
+                    calls.push(if file.from.is_some() { "read|write*" } else { "write" });
+                    calls.extend(["fchmod", "close"]);
+                    calls.extend(if i == 0 { &COPIES[..] } else { &COPIES[..1] });
+                }
+                calls.extend(COPIED);
                 calls
             }
+            Self::Replace { .. } => vec!["mount_setattr", "openat2", WALK, "move_mount", "close", "close"],
             Self::Secret { dirs, size, .. } => {
                 // What is read last is the end.
                 let blocks = size.unwrap_or_default().div_ceil(crate::plan::slot::SECRET_BLOCK) as usize;

@@ -30,9 +30,11 @@ use std::fmt;
 pub use super::place::{DevFile, DeviceNode, Landlock, SetAttr, StdioPipe, Target, TargetKind};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
+use crate::plan::slot::Slot;
 use crate::sys::Errno;
 pub use cgroup::is_device_list;
 pub use confine::BUILT_IN;
+pub use file::OwnFile;
 
 /// Another effective user with the same capabilities, and back.
 const AS_USER: &[&str] = &["prctl", "capget", "setresuid", "capset"];
@@ -43,6 +45,15 @@ const WALK: &str = "openat|statx|fstatfs|readlinkat|mkdirat|close*";
 const RESOLVE: [&str; 3] = ["openat2", "openat2?", WALK];
 /// Whether a place may be mounted on; one that is not on the rootfs's own mount is looked at again.
 const FREE: [&str; 4] = ["statx?", "statx", "fstatfs?", "fstatfs?"];
+
+/// The first copy of a file of a new mount, and what follows the last one: see [`attached`].
+const COPIES: [&str; 3] = ["open_tree", "move_mount?", "open_tree?"];
+const COPIED: [&str; 3] = ["fchdir?", "umount2?", "close"];
+
+/// What old kernels need for a copy of one file of a new mount.
+fn attached(root: &Slot) -> String {
+    format!("before Linux 6.15 it is attached to {root} meanwhile, since there open_tree copies nothing else")
+}
 
 /// Remedies of operations in more than one group.
 const USERNS_OFF: &str = "user namespaces may be off: see kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns; in a plain chroot there are none (clone(2))";

@@ -8,7 +8,7 @@ use crate::config::idmap;
 use crate::config::{ConfigError, CopyUp, Mount};
 use crate::error::Result;
 use crate::plan::lower::in_root;
-use crate::plan::ops::{DeviceOp, FileOp, MountOp, RootOp, SetAttr, Target, TargetKind};
+use crate::plan::ops::{DeviceOp, FileOp, MountOp, OwnFile, RootOp, SetAttr, Target, TargetKind};
 use crate::plan::recipe::binds::{at_once, changes, options, propagation};
 use crate::plan::recipe::{Builder, part};
 use crate::plan::{Actor::Init, Actor::Runtime, Slot};
@@ -82,26 +82,29 @@ impl Builder<'_> {
 
     /// The runtime's own files, over those of the rootfs.
     pub(super) fn files(&mut self) -> Result<()> {
-        for file in &self.input.config.files {
+        let wanted = &self.input.config.files;
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let (mut files, mut shown) = (Vec::new(), Vec::new());
+        for file in wanted {
             let path = in_root(&file.path)?;
-            let text = path.to_bytes();
-            let at = text.iter().rposition(|b| *b == b'/');
-            let (dir, name) = at.map_or((&b"."[..], text), |at| (&text[..at], &text[at + 1..]));
-            let mut data = vec![(c"size".into(), Some(c"2m".into())), (c"mode".into(), Some(c"0755".into()))];
-            if let Some(label) = self.input.config.mount_label.as_deref() {
-                data.push((c"context".into(), Some(cstring("/linux/mountLabel", label)?)));
-            }
-            let row = FileOp::Replace {
-                root: self.root.clone(),
-                path: path.clone(),
-                dir: cstring("file", std::ffi::OsStr::from_bytes(dir))?,
-                name: cstring("file", std::ffi::OsStr::from_bytes(name))?,
-                data,
+            let to = self.plan.slot(&format!("file {}", file.path.display()));
+            files.push(OwnFile {
+                name: cstring("file", path.to_string_lossy().replace('/', "!"))?,
                 content: std::rc::Rc::new(file.content.clone()),
                 from: self.resolv.clone().filter(|_| file.path == Path::new(crate::network::RESOLV)),
-            };
-            self.plan.push(Init, part::MOUNTS, row);
+                to: to.clone(),
+            });
+            shown.push(FileOp::Replace { root: self.root.clone(), path, tree: to });
         }
+        let size = cstring("size", format!("{}m", 2 * files.len()))?;
+        let mut data = vec![(c"size".into(), Some(size)), (c"mode".into(), Some(c"0755".into()))];
+        if let Some(label) = self.input.config.mount_label.as_deref() {
+            data.push((c"context".into(), Some(cstring("/linux/mountLabel", label)?)));
+        }
+        self.plan.push(Init, part::MOUNTS, FileOp::Own { root: self.root.clone(), data, files });
+        shown.into_iter().for_each(|row| self.plan.push(Init, part::MOUNTS, row));
         Ok(())
     }
 
