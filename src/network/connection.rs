@@ -281,7 +281,11 @@ impl Flow {
             let read = match &mut self.pipe {
                 Some(pipe) => {
                     means.pipes.enlarge(pipe);
-                    pipe.fill(from.fd())
+                    let filled = pipe.fill(from.fd());
+                    if let (Ok(bytes), true) = (&filled, pipe.is_large()) {
+                        means.pipes.placement.carried(from.fd(), *bytes);
+                    }
+                    filled
                 }
                 None => io::receive_nowait(from.fd(), &mut means.block),
             };

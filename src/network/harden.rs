@@ -109,6 +109,12 @@ fn compile() -> Result<Vec<libc::sock_filter>> {
             ],
         })
     };
+    // The helper's own cpus.
+    let own_cpus = serde_json::json!({
+        "names": ["sched_setaffinity"],
+        "action": "SCMP_ACT_ALLOW",
+        "args": [{ "index": 0, "value": 0xffff_ffff_u64, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ" }],
+    });
     let not_executable = serde_json::json!({
         "names": ["mmap"],
         "action": "SCMP_ACT_ALLOW",
@@ -123,6 +129,7 @@ fn compile() -> Result<Vec<libc::sock_filter>> {
             looks,
             size(pipe::SMALL),
             size(pipe::LARGE),
+            own_cpus,
             not_executable,
         ],
     });
@@ -264,6 +271,33 @@ mod tests {
                 process::ProcessExit::Signal(libc::SIGSYS)
             };
             assert_eq!(exit, expect, "{command} {argument}");
+        }
+    }
+
+    /// sched_setaffinity(2) moves the helper, and no other process of its user.
+    #[test]
+    fn the_filter_lets_it_choose_its_own_cpus_only() {
+        let filter = filter().unwrap();
+        let cpus = crate::sys::sched::affinity().unwrap();
+        let life = |pid: i32| {
+            if process::prctl(libc::PR_SET_NO_NEW_PRIVS, 1).is_err()
+                || crate::sys::seccomp::set_filter(&filter, 0).is_err()
+            {
+                return 2;
+            }
+            match pid {
+                0 => i32::from(crate::sys::sched::sched_setaffinity(&cpus).is_err()) * 3,
+                pid => {
+                    let pid = nix::unistd::Pid::from_raw(pid);
+                    i32::from(nix::sched::sched_setaffinity(pid, &nix::sched::CpuSet::new()).is_err())
+                }
+            }
+        };
+        let passes = process::ProcessExit::Code(0);
+        for (pid, expect) in [(0, passes), (1, process::ProcessExit::Signal(libc::SIGSYS))] {
+            let child = process::fork_run(|| life(pid)).unwrap();
+            let (_, exit) = process::wait(child, 0).unwrap().unwrap();
+            assert_eq!(exit, expect, "{pid}");
         }
     }
 

@@ -34,6 +34,7 @@ mod host_config;
 mod http;
 mod names;
 mod pipe;
+mod placement;
 mod published;
 mod questions;
 mod resolver;

@@ -8,6 +8,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
+use super::placement::Placement;
 use crate::sys::{Errno, SysResult, net};
 
 /// The most pipes at once; other connections copy.
@@ -39,6 +40,11 @@ impl Pipe {
     pub fn new() -> SysResult<Self> {
         let (read, write) = net::pipe()?;
         Ok(Pipe { read, write, held: 0, large: false, filled: 0, used: true })
+    }
+
+    /// Whether a stream that goes on has it.
+    pub fn is_large(&self) -> bool {
+        self.large
     }
 
     /// Whether nothing is in it.
@@ -85,6 +91,8 @@ pub struct Pipes {
     free: Vec<Pipe>,
     made: usize,
     large: usize,
+    /// Where streams are carried.
+    pub placement: Placement,
 }
 
 impl Pipes {
@@ -118,6 +126,9 @@ impl Pipes {
     /// Takes one back, in its first size; one with bytes of a connection that is over is closed.
     pub fn give_back(&mut self, mut pipe: Pipe) {
         self.large -= usize::from(pipe.large);
+        if self.large == 0 {
+            self.placement.rest();
+        }
         (pipe.filled, pipe.used) = (0, true);
         if pipe.is_empty() && (!pipe.large || pipe.resize(SMALL).is_ok()) {
             self.free.push(pipe);

@@ -212,6 +212,17 @@ pub fn take_error(fd: RawFd) -> SysResult<()> {
     if error == 0 { Ok(()) } else { Err(Errno::from_raw(error)) }
 }
 
+/// `SO_INCOMING_CPU`: the cpu on which the socket's last packet was taken (socket(7)).
+pub fn incoming_cpu(fd: RawFd) -> SysResult<usize> {
+    let (mut cpu, mut size) = (0i32, std::mem::size_of::<i32>() as libc::socklen_t);
+    let to = (&raw mut cpu).cast();
+    // SAFETY: the kernel writes one int.
+    check(
+        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_INCOMING_CPU, to, &raw mut size) }.into(),
+    )?;
+    usize::try_from(cpu).map_err(|_| Errno::ENODATA)
+}
+
 /// shutdown(2) of the sending half.
 pub fn end_sending(fd: RawFd) -> SysResult<()> {
     // SAFETY: no memory is involved.

@@ -9,6 +9,17 @@ pub fn sched_setaffinity(cpus: &[u64]) -> SysResult<()> {
     check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, bytes, cpus.as_ptr()) }).map(drop)
 }
 
+/// sched_getaffinity(2) of this process, in the same form.
+pub fn affinity() -> SysResult<Vec<u64>> {
+    // Linux has 8,192 cpus at most (CONFIG_NR_CPUS).
+    let mut cpus = vec![0u64; 128];
+    let size = std::mem::size_of_val(&cpus[..]);
+    // SAFETY: `cpus` is writable for the length passed.
+    let bytes = check(unsafe { libc::syscall(libc::SYS_sched_getaffinity, 0, size, cpus.as_mut_ptr()) })?;
+    cpus.truncate(bytes as usize / size_of::<u64>());
+    Ok(cpus)
+}
+
 /// set_mempolicy(2): one bit per node.
 pub fn set_mempolicy(mode: i32, nodes: &[u64]) -> SysResult<()> {
     let (mask, bits) = match nodes {
