@@ -10,6 +10,9 @@ use crate::sys::{net, sched};
 
 /// Bytes of streams after which the cpu is looked at again: the sender may have moved.
 const LOOK: usize = 8 << 20;
+/// How often in succession they must arrive on another cpu before the helper changes its own: each change costs time, and a
+/// sender comes and goes for moments.
+const OFTEN: u32 = 8;
 
 /// Where the helper may run, and where it does not want to.
 #[derive(Debug, Default)]
@@ -18,6 +21,8 @@ pub struct Placement {
     allowed: Vec<u64>,
     avoided: Option<usize>,
     carried: usize,
+    /// How often packets arrived on another cpu in succession.
+    elsewhere: u32,
 }
 
 impl Placement {
@@ -34,9 +39,11 @@ impl Placement {
         }
         self.carried = 0;
         let Ok(cpu) = net::incoming_cpu(from) else { return };
-        if self.avoided == Some(cpu) {
+        self.elsewhere = if self.avoided == Some(cpu) { 0 } else { self.elsewhere + 1 };
+        if self.elsewhere == 0 || (self.avoided.is_some() && self.elsewhere < OFTEN) {
             return;
         }
+        self.elsewhere = 0;
         let rest = without(&self.allowed, cpu);
         // One that the helper must not use is none to be left.
         if rest != self.allowed
