@@ -217,9 +217,8 @@ pub fn incoming_cpu(fd: RawFd) -> SysResult<usize> {
     let (mut cpu, mut size) = (0i32, std::mem::size_of::<i32>() as libc::socklen_t);
     let to = (&raw mut cpu).cast();
     // SAFETY: the kernel writes one int.
-    check(
-        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_INCOMING_CPU, to, &raw mut size) }.into(),
-    )?;
+    let got = unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_INCOMING_CPU, to, &raw mut size) };
+    check(got.into())?;
     usize::try_from(cpu).map_err(|_| Errno::ENODATA)
 }
 
