@@ -62,15 +62,16 @@ fn controllers_of(options: &str) -> Vec<String> {
         .collect()
 }
 
-/// Controllers that a container of the launcher has in any case: those of the limits, of the figures, and of `pause`. Each cgroup
-/// more costs 0.1 ms of a start; the others are for limits that a config names, or for a path that it names.
+/// Controllers that a hardened container has in any case: those of the limits, of the figures, and of `pause`. Each cgroup more costs
+/// 0.1 ms of a start; the others are for limits that a config names, for a path that it names, and for programs inside that look for
+/// them in a mount of cgroups (the JVM wants cpuset).
 const NEEDED: [&str; 6] = ["cpu", "cpuacct", "memory", "pids", "devices", "freezer"];
 
 /// The container's cgroups. An absolute path is taken from each tree's root; a relative one, and the
 /// default name, lies below the caller's own cgroup, so the caller's limits hold for it too.
 pub fn trees_for(trees: &[V1], unified: Option<&V1>, request: Request<'_>) -> Result<Layout> {
     let default = request.default_name();
-    let lean = !request.as_written && request.path.is_none();
+    let lean = !request.as_written && request.path.is_none() && request.hidden;
     let wanted = request.path.filter(|p| !p.is_empty()).unwrap_or(&default);
     let place = |tree: &V1| match wanted.starts_with('/') {
         true => below(&tree.mount, wanted),
@@ -277,10 +278,12 @@ mod tests {
             let cgroups = trees_for(&trees, None, request).unwrap().cgroups;
             cgroups.iter().map(|g| g.controllers.join(",")).collect::<Vec<_>>()
         };
+        let request = Request { hidden: true, ..request };
         assert_eq!(joined(request), ["cpu", "memory", "pids", "devices"], "those with limits and figures");
         let all = ["cpu", "memory", "pids", "name=systemd", "devices"];
         assert_eq!(joined(Request { as_written: true, ..request }), all, "as runc does");
         assert_eq!(joined(Request { path: Some("a"), ..request }), all, "a path is where the user looks");
+        assert_eq!(joined(Request { hidden: false, ..request }), all, "the container's programs look");
         // Every tree has the cgroup at the same place, the v2 one too.
         let all = |path| {
             let request = Request { path, ..request };
