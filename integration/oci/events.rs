@@ -59,37 +59,6 @@ fn a_hardened_run_is_counted_by_every_controller() {
     running.wait();
 }
 
-/// A program of this machine sees no cgroups: on cgroup v1 it is in those of its limits, its figures and of `pause`.
-#[case(OWN)]
-fn a_program_of_this_machine_has_the_cgroups_that_it_needs() {
-    let sb = Sandbox::new();
-    let run = |more: &[&str]| {
-        sb.runtime().args(["run", "-q", "-w", "/", "--name", sb.id()]).args(more).output().ok()
-    };
-    let out = run(&["--", "cat", "/proc/self/mountinfo"]);
-    assert!(!out.stdout.contains(" - cgroup"), "no mount shows them: {out}");
-    run(&["-d", "--", "sleep", "1000"]);
-    let cgroups = std::fs::read_to_string(format!("/proc/{}/cgroup", sb.pid())).expect("its cgroups");
-    let own = |line: &&str| line.contains(sb.id());
-    let joined: Vec<_> = cgroups.lines().filter(own).filter_map(|line| line.split(':').nth(1)).collect();
-    if joined != [""] {
-        let joined = joined.join(",");
-        for controller in ["cpu", "cpuacct", "memory", "pids", "devices", "freezer"] {
-            assert!(joined.split(',').any(|c| c == controller), "{controller}: {cgroups}");
-        }
-        assert!(!joined.contains("blkio") && !joined.contains("cpuset"), "{cgroups}");
-        sb.runtime()
-            .args(["update", "--cpuset-cpus", "0", sb.id()])
-            .output()
-            .exits(1)
-            .says("give it one at its start");
-    }
-    sb.verb("pause").ok();
-    assert_eq!(sb.status(), "paused");
-    sb.verb("resume").ok();
-    sb.runtime().args(["rm", "-f", sb.id()]).output().ok();
-}
-
 #[case(OCI)]
 fn an_interval_goes_on_until_the_end() {
     let sb = running("exec sleep 1000");

@@ -201,8 +201,6 @@ pub struct Request<'a> {
     pub manager: Option<Manager>,
     /// The config is taken as written: the default path is runc's.
     pub as_written: bool,
-    /// No mount inside shows the cgroups.
-    pub hidden: bool,
     /// Not root of the machine: only what was delegated can be used.
     pub rootless: bool,
     /// systemd means the caller's own, not the machine's.
@@ -219,7 +217,6 @@ impl<'a> Request<'a> {
             annotations,
             manager: None,
             as_written: false,
-            hidden: false,
             rootless: false,
             user: false,
         }

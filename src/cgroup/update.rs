@@ -84,44 +84,49 @@ pub fn effective(change: &Resources, merged: &Resources) -> Resources {
 /// A container's cgroups as the state has them: (controllers, path).
 type Cgroups = [(Vec<String>, PathBuf)];
 
-/// `checkBeforeUpdate`, before [`effective`]'s `what` is applied: v2 would kill processes to get below a new
-/// limit, v1 refuses by itself.
+/// Refuses what cannot be written: a controller in which the container has no cgroup, and under `checkBeforeUpdate` less memory than
+/// is in use (v2 would kill processes to get below the new limit, v1 refuses by itself).
 pub fn check(cgroups: &Cgroups, on_v2: bool, what: &Resources, merged: &Resources) -> Result<()> {
-    match cgroups.first() {
-        Some((_, cgroup)) if on_v2 && merged.memory.check_before_update => check_usage(cgroup, &what.memory),
-        _ => Ok(()),
-    }
+    let first = cgroups.first().filter(|_| on_v2 && merged.memory.check_before_update);
+    first.map_or(Ok(()), |(_, cgroup)| check_usage(cgroup, &what.memory))?;
+    by_cgroup(cgroups, on_v2, what).map(drop)
 }
 
 /// Writes what [`effective`] says into the container's cgroups.
 pub fn apply(cgroups: &Cgroups, on_v2: bool, what: &Resources) -> Result<()> {
-    if on_v2 {
-        let Some((_, cgroup)) = cgroups.first() else {
-            return Err(Error::msg("the container has no cgroup"));
-        };
-        return apply_v2(cgroup, what);
-    }
-    for (controller, writes) in v1::by_controller(what)? {
-        let Some(cgroup) = super::of_controller(cgroups, false, controller) else {
-            return Err(Error::msg(format!(
-                "the container is not in a cgroup of the {controller} controller, so its limits cannot be changed: give it one at its start"
-            )));
-        };
-        write_all(cgroup, writes, |file, value| try_write(cgroup, file, value))?;
+    for (cgroup, writes) in by_cgroup(cgroups, on_v2, what)? {
+        let instead = |file: &str, value: &str| super::limits::instead(file, value).filter(|_| on_v2);
+        write_all(cgroup, writes, |file, value| {
+            match (instead(file, value), try_write(cgroup, file, value)) {
+                (Some((file, value)), Err(Errno::ENOENT)) => try_write(cgroup, file, &value),
+                (_, written) => written,
+            }
+        })?;
     }
     Ok(())
 }
 
-fn apply_v2(cgroup: &Path, what: &Resources) -> Result<()> {
-    let controllers = std::fs::read_to_string(cgroup.join("cgroup.controllers")).unwrap_or_default();
-    let controllers: Vec<_> = controllers.split_whitespace().map(str::to_string).collect();
-    let writes = v2::writes(what, &controllers)?;
-    write_all(cgroup, writes, |file, value| {
-        match (super::limits::instead(file, value), try_write(cgroup, file, value)) {
-            (Some((file, value)), Err(Errno::ENOENT)) => try_write(cgroup, file, &value),
-            (_, written) => written,
-        }
-    })
+/// The files of each cgroup and their values, in order.
+fn by_cgroup<'a>(
+    cgroups: &'a Cgroups,
+    on_v2: bool,
+    what: &Resources,
+) -> Result<Vec<(&'a Path, Vec<(String, String)>)>> {
+    if on_v2 {
+        let Some((_, cgroup)) = cgroups.first() else {
+            return Err(Error::msg("the container has no cgroup"));
+        };
+        let controllers = std::fs::read_to_string(cgroup.join("cgroup.controllers")).unwrap_or_default();
+        let controllers: Vec<_> = controllers.split_whitespace().map(str::to_string).collect();
+        return Ok(vec![(cgroup.as_path(), v2::writes(what, &controllers)?)]);
+    }
+    let found = |(controller, writes)| match super::of_controller(cgroups, false, controller) {
+        Some(cgroup) => Ok((cgroup, writes)),
+        None => Err(Error::msg(format!(
+            "the container is not in a cgroup of the {controller} controller, so its limits cannot be changed"
+        ))),
+    };
+    v1::by_controller(what)?.into_iter().map(found).collect()
 }
 
 /// Writes all. What the kernel takes for wrong may be so for another value that is yet to be written: a period

@@ -62,16 +62,13 @@ fn controllers_of(options: &str) -> Vec<String> {
         .collect()
 }
 
-/// Controllers that a hardened container has in any case: those of the limits, of the figures, and of `pause`. Each cgroup more costs
-/// 0.1 ms of a start; the others are for limits that a config names, for a path that it names, and for programs inside that look for
-/// them in a mount of cgroups (the JVM wants cpuset).
-const NEEDED: [&str; 6] = ["cpu", "cpuacct", "memory", "pids", "devices", "freezer"];
-
-/// The container's cgroups. An absolute path is taken from each tree's root; a relative one, and the
+/// The container's cgroups: one in every tree. Where the container had none, it would stay in its caller's, `exec` in those of the
+/// one who calls it, /proc/PID/cgroup inside would show their names, and criu would save what lies below.
+///
+/// An absolute path is taken from each tree's root; a relative one, and the
 /// default name, lies below the caller's own cgroup, so the caller's limits hold for it too.
 pub fn trees_for(trees: &[V1], unified: Option<&V1>, request: Request<'_>) -> Result<Layout> {
     let default = request.default_name();
-    let lean = !request.as_written && request.path.is_none() && request.hidden;
     let wanted = request.path.filter(|p| !p.is_empty()).unwrap_or(&default);
     let place = |tree: &V1| match wanted.starts_with('/') {
         true => below(&tree.mount, wanted),
@@ -81,9 +78,6 @@ pub fn trees_for(trees: &[V1], unified: Option<&V1>, request: Request<'_>) -> Re
     let mut cgroups = Vec::new();
     for tree in trees {
         let mine: Vec<_> = tree.controllers.iter().flat_map(|c| take(&mut writes, c)).collect();
-        if lean && mine.is_empty() && !tree.controllers.iter().any(|c| NEEDED.contains(&c.as_str())) {
-            continue;
-        }
         let path = place(tree);
         let (missing, exists) = (missing_parents(&tree.mount, &path), path.exists());
         let (mut all, mut enable) = (Vec::new(), Vec::new());
@@ -274,16 +268,10 @@ mod tests {
         let memory = cgroups.iter().find(|g| g.controllers == ["memory"]).unwrap();
         assert_eq!(memory.path, Path::new("/sys/fs/cgroup/memory/job/1/safebox-c1"));
         assert_eq!(memory.writes, [("memory.limit_in_bytes".to_string(), "4096".to_string())]);
-        let joined = |request| {
-            let cgroups = trees_for(&trees, None, request).unwrap().cgroups;
-            cgroups.iter().map(|g| g.controllers.join(",")).collect::<Vec<_>>()
-        };
-        let request = Request { hidden: true, ..request };
-        assert_eq!(joined(request), ["cpu", "memory", "pids", "devices"], "those with limits and figures");
-        let all = ["cpu", "memory", "pids", "name=systemd", "devices"];
-        assert_eq!(joined(Request { as_written: true, ..request }), all, "as runc does");
-        assert_eq!(joined(Request { path: Some("a"), ..request }), all, "a path is where the user looks");
-        assert_eq!(joined(Request { hidden: false, ..request }), all, "the container's programs look");
+        assert!(
+            cgroups.iter().any(|g| g.controllers == ["cpu"]),
+            "every controller is joined: it counts, too"
+        );
         // Every tree has the cgroup at the same place, the v2 one too.
         let all = |path| {
             let request = Request { path, ..request };

@@ -39,7 +39,7 @@ pub fn update(global: &GlobalArgs, args: &UpdateArgs, log: &Log) -> VerbResult {
         lines.iter().for_each(|line| log.warning(line));
     }
     let what = update::effective(&change, &merged);
-    update::check(&state.cgroups, state.cgroup_v2, &what, &merged)?;
+    update::check(&state.cgroups, state.cgroup_v2, &what, &merged).map_err(named)?;
     if let Some(scope) = &state.scope {
         // systemd first: it rounds values, and the later write sets the exact ones.
         crate::cgroup::systemd::set_properties(scope, &what, state.cgroup_v2).map_err(named)?;

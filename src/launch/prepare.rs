@@ -261,7 +261,6 @@ impl Draft {
                 annotations: &config.annotations,
                 manager: self.cgroup_manager,
                 as_written: !self.hardened,
-                hidden: config.mounts.iter().all(|m| m.fs_type.as_deref() != Some("cgroup")),
                 rootless: host.rootless.is_some(),
                 user: host.rootless.as_ref().is_some_and(|r| r.own_systemd),
             },

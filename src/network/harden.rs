@@ -111,7 +111,7 @@ fn compile() -> Result<Vec<libc::sock_filter>> {
     };
     // The helper's own cpus.
     let own_cpus = serde_json::json!({
-        "names": ["sched_setaffinity"],
+        "names": ["sched_getaffinity", "sched_setaffinity"],
         "action": "SCMP_ACT_ALLOW",
         "args": [{ "index": 0, "value": 0xffff_ffff_u64, "valueTwo": 0, "op": "SCMP_CMP_MASKED_EQ" }],
     });

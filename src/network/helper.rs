@@ -11,7 +11,6 @@ use super::connection::{Connection, Means};
 use super::diallers::Diallers;
 use super::host_config::HostConfig;
 use super::names::NameTable;
-use super::placement::Placement;
 use super::resolver::{LookupKey, Resolver};
 use super::slab::{Slab, SlabKey};
 use super::verdict::{ConnectionVerdict, Reason};
@@ -157,8 +156,6 @@ impl<'a> Helper<'a> {
         let ports = settings.published.iter().map(|published| Role::Published(published.port));
         sockets.extend(ports.zip(&ends.published).map(|(role, fd)| (role, fs::own(*fd), true)));
         let most = most_connections();
-        let mut means = Means::default();
-        means.pipes.placement = Placement::of_this_process();
         super::harden::harden(settings.user, settings.with_launcher, &settings.filter)?;
         let add = |fd: RawFd, token: u64| epoll.add(fd, token, libc::EPOLLIN | libc::EPOLLET);
         let added = add(ends.line, plain(LINE, 0)).and_then(|()| add(container, plain(CONTAINER, 0)));
@@ -190,7 +187,7 @@ impl<'a> Helper<'a> {
             waiting: HashMap::new(),
             again: Vec::new(),
             reported: HashSet::new(),
-            means,
+            means: Means::default(),
             looked: Instant::now(),
             opening: false,
             more: false,
@@ -221,6 +218,7 @@ impl<'a> Helper<'a> {
             }
             if self.looked.elapsed() >= TICK {
                 self.looked = Instant::now();
+                self.means.pipes.placement.tick();
                 self.deadlines();
             }
         }

@@ -42,7 +42,7 @@ impl Pipe {
         Ok(Pipe { read, write, held: 0, large: false, filled: 0, used: true })
     }
 
-    /// Whether a stream that goes on has it.
+    /// Whether it is a large one, which only a stream has.
     pub fn is_large(&self) -> bool {
         self.large
     }

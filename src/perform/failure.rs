@@ -62,7 +62,7 @@ fn died(plan: &Plan, row: usize, undo: &crate::perform::undo::Undone) -> Error {
     };
     let step = plan.rows.get(row).map(|s| s.action.to_string()).unwrap_or_default();
     Error::msg(format!(
-        "the container process was {how} before it could start, at or after step {}: {step}{likely}",
+        "the container process was {how} before it could start, at or after row {}: {step}{likely}",
         row + 1
     ))
 }

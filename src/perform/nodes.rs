@@ -60,7 +60,7 @@ pub fn open(cx: &mut Cx, nodes: &Slot, root: &Slot, trees: &[(CString, Slot)]) -
 /// A new mount whose files are shown one by one.
 pub struct Detached {
     pub fd: RawFd,
-    /// Where it is attached while its files are copied, if the kernel wants that. No path is looked up there meanwhile.
+    /// Where it is attached while its files are copied, before Linux 6.15. No path is looked up there meanwhile.
     pub place: RawFd,
     pub attached: bool,
 }
@@ -79,7 +79,7 @@ impl Detached {
         }
     }
 
-    /// Lets go of the whole; the copies stay.
+    /// Unmounts the tmpfs, if it is attached, and closes it; the copies stay.
     pub fn close(self, cx: &mut Cx) -> Done {
         if self.attached {
             at(cx, Call::Fchdir, fs::fchdir(self.fd))?;

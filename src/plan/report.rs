@@ -41,11 +41,11 @@ impl Only {
         }
     }
 
-    fn has(&self, i: usize, step: &Row) -> bool {
+    fn has(&self, i: usize, row: &Row) -> bool {
         match self {
             Only::All => true,
             Only::Row(row) => *row == i,
-            Only::Section(part) => *part == step.part,
+            Only::Section(part) => *part == row.part,
         }
     }
 }
@@ -59,16 +59,16 @@ pub fn text(plan: &Plan, why: bool, only: &Only) -> String {
     }
     let names = plan.names();
     let mut part = "";
-    for (i, step) in plan.rows.iter().enumerate().filter(|(i, step)| only.has(*i, step)) {
-        if step.part != part {
+    for (i, row) in plan.rows.iter().enumerate().filter(|(i, row)| only.has(*i, row)) {
+        if row.part != part {
             let line = if out.is_empty() { "" } else { "\n" };
-            part = step.part;
+            part = row.part;
             writeln!(out, "{line}{part}").unwrap_or_default();
         }
-        out.push_str(&line(i, &names[i], step));
+        out.push_str(&line(i, &names[i], row));
         if why {
-            writeln!(out, "              why: {}", step.action.why()).unwrap_or_default();
-            if let Some(undo) = &step.undo {
+            writeln!(out, "              why: {}", row.action.why()).unwrap_or_default();
+            if let Some(undo) = &row.undo {
                 let undo = escaped_line(&undo.to_string());
                 writeln!(out, "              undo: {undo}").unwrap_or_default();
             }
@@ -78,33 +78,33 @@ pub fn text(plan: &Plan, why: bool, only: &Only) -> String {
 }
 
 /// A row as `explain` and `--step` print it.
-pub fn line(i: usize, name: &str, step: &Row) -> String {
-    let note = step.action.note().map(|note| format!("  # {note}")).unwrap_or_default();
+pub fn line(i: usize, name: &str, row: &Row) -> String {
+    let note = row.action.note().map(|note| format!("  # {note}")).unwrap_or_default();
     // A line break in a path of the config must not start a line of its own.
-    let text = escaped_line(&format!("{name:24} {}{note}", step.action));
-    format!("{:4}  {:8}{text}\n", i + 1, step.actor)
+    let text = escaped_line(&format!("{name:24} {}{note}", row.action));
+    format!("{:4}  {:8}{text}\n", i + 1, row.actor)
 }
 
 /// Everything about every row.
 pub fn json(plan: &Plan) -> serde_json::Value {
     let names = plan.names();
-    let steps: Vec<_> = plan.rows.iter().enumerate().map(|(i, s)| row(i, &names[i], s)).collect();
-    serde_json::json!({ "notes": plan.notes, "steps": steps })
+    let objects: Vec<_> = plan.rows.iter().enumerate().map(|(i, s)| object(i, &names[i], s)).collect();
+    serde_json::json!({ "notes": plan.notes, "steps": objects })
 }
 
-fn row(i: usize, name: &str, step: &Row) -> serde_json::Value {
+fn object(i: usize, name: &str, row: &Row) -> serde_json::Value {
     serde_json::json!({
         "row": i + 1,
         "name": name,
-        "layer": step.action.layer().row().name,
-        "actor": step.actor.to_string(),
-        "part": step.part,
-        "action": step.action.to_string(),
-        "calls": step.action.calls(),
-        "why": step.action.why(),
-        "note": step.action.note(),
-        "pointer": step.action.pointer(),
-        "undo": step.undo.as_ref().map(ToString::to_string),
+        "layer": row.action.layer().row().name,
+        "actor": row.actor.to_string(),
+        "part": row.part,
+        "action": row.action.to_string(),
+        "calls": row.action.calls(),
+        "why": row.action.why(),
+        "note": row.action.note(),
+        "pointer": row.action.pointer(),
+        "undo": row.undo.as_ref().map(ToString::to_string),
     })
 }
 
@@ -122,8 +122,8 @@ pub enum DiffSide {
 }
 
 /// A row's action. How long the state is follows from the other rows.
-fn same_size(step: &Row) -> String {
-    match &step.action {
+fn same_size(row: &Row) -> String {
+    match &row.action {
         Action::State(StateOp::File { dir, name, .. }) => {
             format!("write({}/{}) rename", show(dir), show(name))
         }
@@ -165,12 +165,12 @@ pub fn sides(a: &Plan, b: &Plan) -> Vec<DiffSide> {
 /// none.
 pub fn diff(a: &Plan, b: &Plan) -> Option<String> {
     let (mut out, mut part) = (String::new(), "");
-    let mut put = |sign: char, step: &Row| {
-        if step.part != part {
-            part = step.part;
+    let mut put = |sign: char, row: &Row| {
+        if row.part != part {
+            part = row.part;
             writeln!(out, "\n{part}").unwrap_or_default();
         }
-        writeln!(out, "{sign} {:8}{}", step.actor, same_size(step)).unwrap_or_default();
+        writeln!(out, "{sign} {:8}{}", row.actor, same_size(row)).unwrap_or_default();
     };
     for side in sides(a, b) {
         if let DiffSide::First(i) | DiffSide::Changed(i, _) = side {
@@ -207,8 +207,8 @@ fn longest_common<T: PartialEq>(a: &[T], b: &[T]) -> Vec<(usize, usize)> {
 
 /// The rows that are about to be performed, with `--debug`: Init, which performs some, cannot say anything.
 pub fn debug(plan: &Plan, log: &Log) {
-    for (i, step) in plan.rows.iter().enumerate().filter(|_| log.is_debug()) {
-        log.debug(&format!("row {} ({}): {}", i + 1, step.actor, step.action));
+    for (i, row) in plan.rows.iter().enumerate().filter(|_| log.is_debug()) {
+        log.debug(&format!("row {} ({}): {}", i + 1, row.actor, row.action));
     }
     if log.is_runc() && log.is_debug() {
         debug_as_runc(plan, log);
@@ -217,20 +217,20 @@ pub fn debug(plan: &Plan, log: &Log) {
 
 /// The places that users of runc's log look for.
 fn debug_as_runc(plan: &Plan, log: &Log) {
-    let steps = || plan.rows.iter().enumerate();
-    let Some((last, _)) = steps().rfind(|(_, step)| step.actor == Actor::Init) else { return };
-    let of = |actor| steps().find(|(_, step)| step.actor == actor).map_or(0, |(i, _)| i + 1);
-    log.debug(&format!("nsexec container setup: from step {}", of(Actor::Runtime)));
-    log.debug(&format!("child process in init(): from step {}", of(Actor::Init)));
-    for step in plan.rows.iter().filter(|step| step.actor == Actor::Runtime) {
-        if let Action::Limit(LimitOp::Affinity { cpus }) = &step.action {
+    let rows = || plan.rows.iter().enumerate();
+    let Some((last, _)) = rows().rfind(|(_, row)| row.actor == Actor::Init) else { return };
+    let of = |actor| rows().find(|(_, row)| row.actor == actor).map_or(0, |(i, _)| i + 1);
+    log.debug(&format!("nsexec container setup: from row {}", of(Actor::Runtime)));
+    log.debug(&format!("child process in init(): from row {}", of(Actor::Init)));
+    for row in plan.rows.iter().filter(|row| row.actor == Actor::Runtime) {
+        if let Action::Limit(LimitOp::Affinity { cpus }) = &row.action {
             log.debug(&format!("nsexec: affinity: {}", mask(cpus)));
         }
     }
-    let is_new = steps().any(|(_, step)| matches!(step.action, Action::State(StateOp::Dir { .. })));
+    let is_new = rows().any(|(_, row)| matches!(row.action, Action::State(StateOp::Dir { .. })));
     let end =
         if is_new { "init: closing the pipe to signal completion" } else { "setns_init: about to exec" };
-    log.debug(&format!("{end}: step {}", last + 1));
+    log.debug(&format!("{end}: row {}", last + 1));
 }
 
 /// CPUs as the mask of which runc's log speaks.

@@ -24,7 +24,7 @@
 //!
 //! // What would be done, without doing it.
 //! let plan = sandbox.plan()?;
-//! assert!(plan.rows.iter().any(|step| step.action.to_string().contains("pivot_root")));
+//! assert!(plan.rows.iter().any(|row| row.action.to_string().contains("pivot_root")));
 //! # Ok(())
 //! # }
 //! ```

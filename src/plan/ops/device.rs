@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fmt;
 use std::rc::Rc;
 
-use super::{COPIED, COPIES, OnHost, Op, RESOLVE, RowLabel, attached};
+use super::{COPIED, COPIES, OnHost, Op, RESOLVE, RowLabel};
 use crate::cgroup::devices::BpfInsn;
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
@@ -95,11 +95,11 @@ impl Op for DeviceOp {
                 nodes.iter().try_for_each(|node| write!(f, " mknodat({node})"))?;
                 write!(f, " mount_setattr(set=MOUNT_ATTR_RDONLY) -> {to}")
             }
-            Self::NodeTrees { nodes, root, trees } => {
+            Self::NodeTrees { nodes, trees, .. } => {
                 for (name, to) in trees {
                     write!(f, "open_tree({nodes}/{}, OPEN_TREE_CLONE) -> {to} ", show(name))?;
                 }
-                write!(f, "close({nodes}); {}", attached(root))
+                write!(f, "close({nodes})")
             }
         }
     }
@@ -125,7 +125,7 @@ impl Op for DeviceOp {
                 "the container gets device nodes of its own, since inotify on the host's nodes would report each access (inotify(7)); the runtime makes them, since nodes on a tmpfs of a user namespace cannot be opened (mount_namespaces(7), mknod(2))"
             }
             Self::NodeTrees { .. } => {
-                "each node is shown alone, and the tmpfs itself nowhere: there is no path to the others (mount_namespaces(7))"
+                "each node is mounted alone; the tmpfs itself is not mounted in the container, but before Linux 6.15 it is attached to the root while open_tree(2) copies its nodes (mount_namespaces(7))"
             }
         }
     }

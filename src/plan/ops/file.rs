@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fmt;
 use std::rc::Rc;
 
-use super::{COPIED, COPIES, NOT_OWNED, OnHost, Op, RESOLVE, RowLabel, WALK, attached};
+use super::{COPIED, COPIES, NOT_OWNED, OnHost, Op, RESOLVE, RowLabel, WALK};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
 use crate::plan::place::Target;
@@ -61,11 +61,11 @@ pub enum FileOp {
 /// A file of the runtime's.
 #[derive(Debug, Clone)]
 pub struct OwnFile {
-    /// On the tmpfs, where no other has it.
+    /// Its name on the tmpfs.
     pub name: CString,
-    /// What it holds.
+    /// Its content.
     pub content: Rc<Vec<u8>>,
-    /// What the file in memory holds by then, in place of the content.
+    /// A file in memory, whose content is used instead.
     pub from: Option<Slot>,
     /// A mount of it.
     pub to: Slot,
@@ -97,7 +97,7 @@ impl Op for FileOp {
                     "write({tmpfs}/{path}, {size} bytes of {from}) fchown({uid}, {gid}) fchmod({mode:04o})"
                 )
             }
-            Self::Own { root, files, .. } => {
+            Self::Own { files, .. } => {
                 f.write_str(
                     "fsopen(\"tmpfs\") fsmount(MOUNT_ATTR_NOSUID|MOUNT_ATTR_NODEV|MOUNT_ATTR_NOEXEC)",
                 )?;
@@ -108,7 +108,7 @@ impl Op for FileOp {
                     };
                     write!(f, " write({}, {what}) open_tree(OPEN_TREE_CLONE) -> {to}", show(name))?;
                 }
-                write!(f, " close(); {}", attached(root))
+                write!(f, " close()")
             }
             Self::Replace { root, path, tree } => {
                 write!(
@@ -136,7 +136,7 @@ impl Op for FileOp {
                 "a file in memory for the program's user alone: in no argument, variable, image or log, and gone with the mount namespace (CIS Docker 4.10, tmpfs(5))"
             }
             Self::Own { .. } => {
-                "files of the runtime's own, in memory: each is shown alone, and the tmpfs itself nowhere (tmpfs(5))"
+                "files of the runtime's own, in memory; the tmpfs itself is not mounted in the container, but before Linux 6.15 it is attached to the root while open_tree(2) copies its files (tmpfs(5))"
             }
             Self::Replace { path, .. } if [&b"etc/passwd"[..], b"etc/group"].contains(&path.to_bytes()) => {
                 "a copy of the image's file with a line for the user that runs, over it and read-only: the image stays as it is, and programs that look their user up find one (passwd(5))"

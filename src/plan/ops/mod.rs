@@ -30,7 +30,6 @@ use std::fmt;
 pub use super::place::{DevFile, DeviceNode, Landlock, SetAttr, StdioPipe, Target, TargetKind};
 use crate::plan::call::Call;
 use crate::plan::layer::Layer;
-use crate::plan::slot::Slot;
 use crate::sys::Errno;
 pub use cgroup::is_device_list;
 pub use confine::BUILT_IN;
@@ -46,14 +45,9 @@ const RESOLVE: [&str; 3] = ["openat2", "openat2?", WALK];
 /// Whether a place may be mounted on; one that is not on the rootfs's own mount is looked at again.
 const FREE: [&str; 4] = ["statx?", "statx", "fstatfs?", "fstatfs?"];
 
-/// The first copy of a file of a new mount, and what follows the last one: see [`attached`].
+/// The first copy of a file of a new mount, and what follows the last one: before Linux 6.15 the mount must be attached meanwhile.
 const COPIES: [&str; 3] = ["open_tree", "move_mount?", "open_tree?"];
 const COPIED: [&str; 3] = ["fchdir?", "umount2?", "close"];
-
-/// What old kernels need for a copy of one file of a new mount.
-fn attached(root: &Slot) -> String {
-    format!("before Linux 6.15 it is attached to {root} meanwhile, since there open_tree copies nothing else")
-}
 
 /// Remedies of operations in more than one group.
 const USERNS_OFF: &str = "user namespaces may be off: see kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns; in a plain chroot there are none (clone(2))";
