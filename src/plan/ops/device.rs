@@ -125,7 +125,7 @@ impl Op for DeviceOp {
                 "the container gets device nodes of its own, since inotify on the host's nodes would report each access (inotify(7)); the runtime makes them, since nodes on a tmpfs of a user namespace cannot be opened (mount_namespaces(7), mknod(2))"
             }
             Self::NodeTrees { .. } => {
-                "each node is mounted alone; the tmpfs itself is not mounted in the container, but before Linux 6.15 it is attached to the root while open_tree(2) copies its nodes (mount_namespaces(7))"
+                "each node is mounted alone; the tmpfs itself is not mounted in the container, but before Linux 6.15 it is attached to the root while its nodes are copied (mount_namespaces(7))"
             }
         }
     }

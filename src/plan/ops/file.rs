@@ -136,7 +136,7 @@ impl Op for FileOp {
                 "a file in memory for the program's user alone: in no argument, variable, image or log, and gone with the mount namespace (CIS Docker 4.10, tmpfs(5))"
             }
             Self::Own { .. } => {
-                "files of the runtime's own, in memory; the tmpfs itself is not mounted in the container, but before Linux 6.15 it is attached to the root while open_tree(2) copies its files (tmpfs(5))"
+                "files of the runtime's own, in memory; the tmpfs itself is not mounted in the container, but before Linux 6.15 it is attached to the root while its files are copied (tmpfs(5))"
             }
             Self::Replace { path, .. } if [&b"etc/passwd"[..], b"etc/group"].contains(&path.to_bytes()) => {
                 "a copy of the image's file with a line for the user that runs, over it and read-only: the image stays as it is, and programs that look their user up find one (passwd(5))"
