@@ -112,6 +112,8 @@ pub struct Cx {
     pub null_sealed: bool,
     /// Mount targets that the runtime made before the clone: what is mounted there inherits no mode.
     pub made: Vec<std::ffi::CString>,
+    /// Holders of user namespaces that are killed and not reaped yet.
+    pub ended: Vec<crate::sys::idle::IdleChild>,
     /// Network devices of the host that are inside now.
     pub moved: Vec<netdev::Moved>,
     /// The system call being made, for the report of a failure.
@@ -165,6 +167,7 @@ impl Cx {
             null_used: false,
             null_sealed: false,
             made: Vec::new(),
+            ended: Vec::new(),
             moved: Vec::new(),
             call: Call::None,
             link: 0,

@@ -37,6 +37,7 @@ fn init(
     (cgroup, owner): (Option<i32>, Option<u32>),
     clone: impl FnOnce() -> Result<process::Cloned, Errno>,
 ) -> Done {
+    cx.ended.clear();
     cx.call = Call::Threads;
     // A second thread could hold a lock that the child would wait for forever.
     let status = crate::sys::read::status()?;

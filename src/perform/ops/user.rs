@@ -46,7 +46,7 @@ pub(super) fn apply(op: &UserOp, cx: &mut Cx) -> Done {
 
 /// A user namespace with these maps, held by its descriptor alone: its process is gone again.
 fn userns(cx: &mut Cx, uid_map: &[u8], gid_map: &[u8], to: &crate::plan::Slot) -> Done {
-    let holder = at(cx, Call::Clone, idle::idle_in_user_namespace())?;
+    let mut holder = at(cx, Call::Clone, idle::idle_in_user_namespace())?;
     let pid = holder.pid();
     let made = write_file(cx, &proc_path(pid, "uid_map"), uid_map)
         .and_then(|()| write_file(cx, &proc_path(pid, "gid_map"), gid_map))
@@ -55,7 +55,9 @@ fn userns(cx: &mut Cx, uid_map: &[u8], gid_map: &[u8], to: &crate::plan::Slot) -
             at(cx, Call::Open, fs::openat(libc::AT_FDCWD, &path, libc::O_RDONLY, 0))
         });
     let call = cx.call;
-    at(cx, Call::Kill, holder.end())?;
+    at(cx, Call::Kill, holder.kill())?;
+    // It ends while the next rows are performed, and is reaped before the next clone.
+    cx.ended.push(holder);
     cx.call = call;
     cx.set(to, made?);
     Ok(())

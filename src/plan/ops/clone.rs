@@ -21,6 +21,9 @@ pub enum CloneOp {
     Sibling { namespaces: u64, owner: Option<u32>, plain: bool },
 }
 
+/// What reaps the holders of user namespaces.
+const REAP: &str = "wait4|close*";
+
 impl Op for CloneOp {
     fn label(&self) -> RowLabel {
         match self {
@@ -105,15 +108,16 @@ impl Op for CloneOp {
 
     fn calls(&self) -> Vec<&'static str> {
         match self {
-            // The first three: /proc/self/status tells this process's threads, and the signals that it ignores.
+            // Holders of user namespaces are reaped; /proc/self/status tells this process's threads, and the signals that it
+            // ignores.
             Self::Init { owner: None, .. } => {
-                vec!["openat", "read", "close", "close?", "close?", "socketpair", "clone3", "close"]
+                vec![REAP, "openat", "read", "close", "close?", "close?", "socketpair", "clone3", "close"]
             }
             Self::Plain { .. } => {
-                vec!["openat", "read", "close", "close?", "close?", "socketpair", "clone", "close"]
+                vec![REAP, "openat", "read", "close", "close?", "close?", "socketpair", "clone", "close"]
             }
             Self::Init { owner: Some(_), .. } => [
-                &["openat", "read", "close", "close?", "close?", "socketpair"],
+                &[REAP, "openat", "read", "close", "close?", "close?", "socketpair"],
                 AS_USER,
                 &["clone3", "close"],
                 BACK,

@@ -180,8 +180,6 @@ impl Op for UserOp {
                 "close",
                 "openat",
                 "pidfd_send_signal",
-                "wait4",
-                "close",
             ],
             Self::Idmap { userns: Some(_), .. } => vec!["mount_setattr"],
             Self::Idmap { .. } => vec!["openat", "mount_setattr", "close"],
