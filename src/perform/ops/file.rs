@@ -9,6 +9,7 @@ use crate::perform::ops::mount::open_target;
 use crate::perform::places;
 use crate::perform::target::{open_existing, open_or_make};
 use crate::perform::{Call, Cx, Done, at};
+use crate::plan::Slot;
 use crate::plan::ops::{FileOp, OwnFile, SetAttr, TargetKind};
 use crate::sys::{Errno, fs, mount};
 
@@ -30,7 +31,7 @@ pub(super) fn apply(op: &FileOp, cx: &mut Cx) -> Done {
                 found => found.map(fs::close),
             }
         }
-        FileOp::Own { root, data, files } => own(cx, cx.fd(root), data, files),
+        FileOp::Own { root, data, files, empty } => own(cx, cx.fd(root), data, (files, empty.as_ref())),
         FileOp::Replace { root, path, tree } => {
             set_attrs(cx, cx.fd(tree), &[SetAttr::READONLY])?;
             let target = open_existing(cx, cx.fd(root), path)?;
@@ -59,8 +60,13 @@ fn copy(cx: &mut Cx, from: std::os::fd::RawFd, to: std::os::fd::RawFd) -> Done {
     }
 }
 
-/// Writes the files, and makes a mount of each.
-fn own(cx: &mut Cx, root: RawFd, data: &[(CString, Option<CString>)], files: &[OwnFile]) -> Done {
+/// Writes the files, and makes a mount of each, and one of an empty directory.
+fn own(
+    cx: &mut Cx,
+    root: RawFd,
+    data: &[(CString, Option<CString>)],
+    (files, empty): (&[OwnFile], Option<&Slot>),
+) -> Done {
     let attrs = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
     let options = data.iter().map(|(key, value)| (key.as_c_str(), value.as_deref()));
     let fd = new_fs(cx, c"tmpfs", options, attrs)?;
@@ -77,5 +83,14 @@ fn own(cx: &mut Cx, root: RawFd, data: &[(CString, Option<CString>)], files: &[O
         let tree = tmpfs.copy_of(cx, name)?;
         cx.set(to, tree);
     }
+    if let Some(to) = empty {
+        at(cx, Call::Mkdir, fs::mkdirat(fd, EMPTY, 0o555))?;
+        let tree = tmpfs.copy_of(cx, EMPTY)?;
+        cx.set(to, tree);
+        set_attrs(cx, tree, &[SetAttr::READONLY])?;
+    }
     tmpfs.close(cx)
 }
+
+/// The name of the empty directory; no file of the runtime's has it.
+const EMPTY: &std::ffi::CStr = c"empty";

@@ -41,6 +41,8 @@ pub enum FileOp {
         root: Slot,
         data: Vec<(CString, Option<CString>)>,
         files: Vec<OwnFile>,
+        /// An empty directory beside them, to cover masked ones.
+        empty: Option<Slot>,
     },
     /// One of them, shown in place of one of the rootfs.
     Replace {
@@ -97,7 +99,7 @@ impl Op for FileOp {
                     "write({tmpfs}/{path}, {size} bytes of {from}) fchown({uid}, {gid}) fchmod({mode:04o})"
                 )
             }
-            Self::Own { files, .. } => {
+            Self::Own { files, empty, .. } => {
                 f.write_str(
                     "fsopen(\"tmpfs\") fsmount(MOUNT_ATTR_NOSUID|MOUNT_ATTR_NODEV|MOUNT_ATTR_NOEXEC)",
                 )?;
@@ -108,7 +110,13 @@ impl Op for FileOp {
                     };
                     write!(f, " write({}, {what}) open_tree(OPEN_TREE_CLONE) -> {to}", show(name))?;
                 }
-                write!(f, " close()")
+                if let Some(to) = empty {
+                    write!(
+                        f,
+                        " mkdirat(0555) open_tree(OPEN_TREE_CLONE) mount_setattr(set=MOUNT_ATTR_RDONLY) -> {to}"
+                    )?;
+                }
+                f.write_str(" close()")
             }
             Self::Replace { root, path, tree } => {
                 write!(
@@ -212,7 +220,7 @@ impl Op for FileOp {
                 [&RESOLVE[..], &["statx", "statx", "openat2?", "statx?", "close?"]].concat()
             }
             Self::MakeTarget { .. } => vec!["openat2", WALK, "openat2?", WALK],
-            Self::Own { data, files, .. } => {
+            Self::Own { data, files, empty, .. } => {
                 let mut calls = vec!["fsopen"];
                 calls.extend(data.iter().map(|_| "fsconfig"));
                 calls.extend(["fsconfig", "fsmount", "close"]);
@@ -221,6 +229,9 @@ impl Op for FileOp {
                     calls.push(if file.from.is_some() { "read|write*" } else { "write" });
                     calls.extend(["fchmod", "close"]);
                     calls.extend(if i == 0 { &COPIES[..] } else { &COPIES[..1] });
+                }
+                if empty.is_some() {
+                    calls.extend(["mkdirat", "open_tree", "mount_setattr"]);
                 }
                 calls.extend(COPIED);
                 calls

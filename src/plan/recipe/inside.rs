@@ -200,8 +200,11 @@ impl Builder<'_> {
         }
         if !config.masked_paths.is_empty() {
             let null = self.null_device()?;
-            let empty = self.plan.slot("empty");
-            self.plan.push(Init, part::MASKS, MaskOp::EmptyDir { to: empty.clone() });
+            let empty = self.empty.take().unwrap_or_else(|| {
+                let to = self.plan.slot("empty");
+                self.plan.push(Init, part::MASKS, MaskOp::EmptyDir { to: to.clone() });
+                to
+            });
             let mut covered: Vec<CString> = Vec::with_capacity(config.masked_paths.len());
             for path in &config.masked_paths {
                 let path = in_root(path)?;

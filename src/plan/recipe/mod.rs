@@ -84,6 +84,8 @@ struct Builder<'a> {
     helper: Option<Slot>,
     /// What is to be /etc/resolv.conf, where the network decides.
     resolv: Option<Slot>,
+    /// What covers masked directories, where a row has made it already.
+    empty: Option<Slot>,
     /// The tmpfs of secrets.
     secrets: Option<Slot>,
     /// Sources taken before clone: (index in `config.mounts`, slot).
@@ -136,6 +138,7 @@ impl<'a> Builder<'a> {
             null: None,
             helper: None,
             resolv: None,
+            empty: None,
             secrets: None,
             sources: Vec::new(),
             overlays: Vec::new(),

@@ -103,7 +103,10 @@ impl Builder<'_> {
         if let Some(label) = self.input.config.mount_label.as_deref() {
             data.push((c"context".into(), Some(cstring("/linux/mountLabel", label)?)));
         }
-        self.plan.push(Init, part::MOUNTS, FileOp::Own { root: self.root.clone(), data, files });
+        let masks = !self.input.config.masked_paths.is_empty();
+        self.empty = masks.then(|| self.plan.slot("empty"));
+        let own = FileOp::Own { root: self.root.clone(), data, files, empty: self.empty.clone() };
+        self.plan.push(Init, part::MOUNTS, own);
         shown.into_iter().for_each(|row| self.plan.push(Init, part::MOUNTS, row));
         Ok(())
     }
