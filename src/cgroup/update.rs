@@ -106,12 +106,11 @@ pub fn apply(cgroups: &Cgroups, on_v2: bool, what: &Resources) -> Result<()> {
     Ok(())
 }
 
-/// The files of each cgroup and their values, in order.
-fn by_cgroup<'a>(
-    cgroups: &'a Cgroups,
-    on_v2: bool,
-    what: &Resources,
-) -> Result<Vec<(&'a Path, Vec<(String, String)>)>> {
+/// A cgroup, and (file, value) in order.
+type CgroupWrites<'a> = (&'a Path, Vec<(String, String)>);
+
+/// What is to be written into each cgroup.
+fn by_cgroup<'a>(cgroups: &'a Cgroups, on_v2: bool, what: &Resources) -> Result<Vec<CgroupWrites<'a>>> {
     if on_v2 {
         let Some((_, cgroup)) = cgroups.first() else {
             return Err(Error::msg("the container has no cgroup"));
