@@ -1,7 +1,6 @@
-//! The command line: runc's options for the OCI verbs, and safebox's own.
+//! The command line: runc's options for the OCI verbs, and safebox's own. Parsing has no side effects.
 //!
-//! Callers send `-no-subreaper` and `--detach=true` (Go's flag syntax); [`normalise`] converts both to clap's
-//! syntax. Parsing has no side effects.
+//! Callers send `-no-subreaper` and `--detach=true` (Go's flag syntax); [`normalise`] converts both to clap's syntax.
 
 use std::path::PathBuf;
 
