@@ -184,6 +184,25 @@ fn failed(cgroup: &Path, file: &str, value: &str, errno: Errno) -> Error {
 mod tests {
     use super::*;
 
+    /// A limit that cannot be written leaves those before it as they were.
+    #[test]
+    fn a_controller_without_a_cgroup_is_found_before_the_first_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let limit = dir.path().join("memory.limit_in_bytes");
+        std::fs::write(&limit, "1").unwrap();
+        let cgroups = [(vec!["memory".to_string()], dir.path().to_path_buf())];
+        let mut what = Resources::default();
+        what.memory.limit = Some(4096);
+        apply(&cgroups, false, &what).unwrap();
+        assert_eq!(std::fs::read_to_string(&limit).unwrap(), "4096");
+        what.memory.limit = Some(8192);
+        what.pids_limit = Some(9);
+        for refused in [check(&cgroups, false, &what, &what), apply(&cgroups, false, &what)] {
+            assert!(refused.unwrap_err().to_string().contains("the pids controller"));
+        }
+        assert_eq!(std::fs::read_to_string(&limit).unwrap(), "4096");
+    }
+
     #[test]
     fn one_half_of_a_pair_brings_the_other() {
         let mut old = Resources::default();
