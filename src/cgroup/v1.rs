@@ -65,8 +65,8 @@ fn controllers_of(options: &str) -> Vec<String> {
 /// The container's cgroups: one in every tree. Where the container had none, it would stay in its caller's, `exec` in those of the
 /// one who calls it, /proc/PID/cgroup inside would show their names, and criu would save what lies below.
 ///
-/// An absolute path is taken from each tree's root; a relative one, and the
-/// default name, lies below the caller's own cgroup, so the caller's limits hold for it too.
+/// An absolute path is taken from each tree's root; a relative one, and the default name, lies below the caller's own cgroup, so
+/// the caller's limits hold for it too.
 pub fn trees_for(trees: &[V1], unified: Option<&V1>, request: Request<'_>) -> Result<Layout> {
     let default = request.default_name();
     let wanted = request.path.filter(|p| !p.is_empty()).unwrap_or(&default);

@@ -48,7 +48,7 @@ pub fn null(cx: &mut Cx, to: &Slot) -> Done {
 
 /// Copies the mount of each node.
 pub fn open(cx: &mut Cx, nodes: &Slot, root: &Slot, trees: &[(CString, Slot)]) -> Done {
-    let mut tmpfs = Detached { fd: cx.fd(nodes), place: cx.fd(root), attached: false };
+    let mut tmpfs = Detached::new(cx.fd(nodes), cx.fd(root));
     for (name, to) in trees {
         let tree = tmpfs.copy_of(cx, name)?;
         cx.set(to, tree);
@@ -59,13 +59,18 @@ pub fn open(cx: &mut Cx, nodes: &Slot, root: &Slot, trees: &[(CString, Slot)]) -
 
 /// A new mount whose files are shown one by one.
 pub struct Detached {
-    pub fd: RawFd,
+    fd: RawFd,
     /// Where it is attached while its files are copied, before Linux 6.15. No path is looked up there meanwhile.
-    pub place: RawFd,
-    pub attached: bool,
+    place: RawFd,
+    attached: bool,
 }
 
 impl Detached {
+    /// The mount `fd`, which is attached nowhere.
+    pub fn new(fd: RawFd, place: RawFd) -> Self {
+        Detached { fd, place, attached: false }
+    }
+
     /// A mount of this file alone. Before Linux 6.15 open_tree(2) refuses with EINVAL to copy what is not attached.
     pub fn copy_of(&mut self, cx: &mut Cx, name: &CStr) -> SysResult<RawFd> {
         let flags = mount::OPEN_TREE_CLONE | mount::OPEN_TREE_CLOEXEC;

@@ -70,7 +70,7 @@ fn own(
     let attrs = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC;
     let options = data.iter().map(|(key, value)| (key.as_c_str(), value.as_deref()));
     let fd = new_fs(cx, c"tmpfs", options, attrs)?;
-    let mut tmpfs = Detached { fd, place: root, attached: false };
+    let mut tmpfs = Detached::new(fd, root);
     for OwnFile { name, content, from, to } in files {
         let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
         let file = at(cx, Call::Open, fs::openat(fd, name, flags, 0o444))?;
